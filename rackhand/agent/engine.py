@@ -1,0 +1,131 @@
+"""Carries out a plan: reads each resource, compares, shows the difference, applies, reads again; undoes when a step fails."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from rackhand.agent.events import MASK, Emitter
+from rackhand.agent.plan import Plan
+from rackhand.agent.resource import Resource, ResourceError, State
+from rackhand.agent.system import CommandError, System
+
+Change = dict[str, Any]
+
+
+@dataclass
+class Outcome:
+    """The counts of a run. `reason` says why it failed; `undone` that what it had changed was taken back."""
+
+    ok: int = 0
+    changed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    undone: bool = False
+    interrupted: bool = False
+    reason: str | None = None
+    applied: list[tuple[Resource, State]] = field(default_factory=list, repr=False)
+
+
+class Interrupted(Exception):
+    """The controller asked to stop, and the switch has not begun."""
+
+
+def compare(resource: Resource, wanted: State, actual: State) -> list[Change]:
+    """What differs, key by key. Text of several lines is told as a unified diff; secrets only as being different."""
+    changes: list[Change] = []
+    for key, value in wanted.items():
+        before = actual.get(key)
+        if before == value:
+            continue
+        if key in resource.secret:
+            changes.append({"key": key, "before": None if before is None else MASK, "after": MASK})
+        elif isinstance(value, str) and ("\n" in value or isinstance(before, str) and "\n" in before):
+            changes.append({"key": key, "diff": _diff(before if isinstance(before, str) else "", value, resource.name)})
+        else:
+            changes.append({"key": key, "before": before, "after": value})
+    return changes
+
+
+def _diff(before: str, after: str, name: str) -> str:
+    lines = difflib.unified_diff(
+        before.splitlines(), after.splitlines(), f"{name} (now)", f"{name} (wanted)", lineterm="", n=2
+    )
+    return "\n".join(lines)
+
+
+def run(
+    plan: Plan, system: System, emit: Emitter, *, apply: bool, cancelled: Callable[[], bool] = lambda: False
+) -> Outcome:
+    """Checks the plan and, with `apply`, makes the host what it says. The first failure ends the run and undoes it."""
+    outcome = Outcome()
+    system.watch(unit for resource in plan for unit in resource.units())
+    for position, resource in enumerate(plan):
+        if apply and resource.stage == "prepare" and cancelled():
+            outcome.interrupted = True
+            outcome.reason = "interrupted before the switch"
+        if outcome.reason is not None:
+            outcome.skipped += len(plan) - position
+            break
+        if resource.observes and not apply and outcome.changed:
+            outcome.skipped += 1
+            emit("resource", id=resource.id, stage=resource.stage, status="skipped", seconds=0.0)
+            continue
+        emit("begin", id=resource.id, stage=resource.stage)
+        started = time.monotonic()
+        try:
+            changes = _converge(resource, system, outcome, apply)
+        except (ResourceError, CommandError, OSError) as error:
+            outcome.failed += 1
+            outcome.reason = f"{resource.id}: {error}"
+            result: dict[str, Any] = {"status": "failed", "message": str(error)}
+            result["log"] = list(error.log) if isinstance(error, ResourceError) else []
+        else:
+            result = {"status": "changed" if changes else "ok"}
+            if changes:
+                outcome.changed += 1
+                result["changes"] = changes
+            else:
+                outcome.ok += 1
+        emit("resource", id=resource.id, stage=resource.stage, seconds=round(time.monotonic() - started, 4), **result)
+    if outcome.reason is not None and outcome.applied:
+        _undo(outcome, plan, system, emit)
+    return outcome
+
+
+def _converge(resource: Resource, system: System, outcome: Outcome, apply: bool) -> list[Change]:
+    wanted = resource.wanted()
+    actual = resource.actual(system)
+    changes = compare(resource, wanted, actual)
+    if changes and apply:
+        outcome.applied.append((resource, actual))
+        resource.apply(system, actual)
+        left = compare(resource, wanted, resource.actual(system))
+        if left:
+            keys = ", ".join(change["key"] for change in left)
+            raise ResourceError(f"was applied, and still differs in: {keys}")
+    return changes
+
+
+def _undo(outcome: Outcome, plan: Plan, system: System, emit: Emitter) -> None:
+    """Takes back what was applied, the last first, then asks again whether what served before serves now."""
+    switched = any(resource.stage != "prepare" for resource, _ in outcome.applied)
+    for resource, before in reversed(outcome.applied):
+        try:
+            resource.undo(system, before)
+        except (ResourceError, CommandError, OSError) as error:
+            emit("notice", level="error", text=f"could not undo {resource.id}: {error}")
+    outcome.undone = switched
+    if not switched:
+        return
+    for resource in plan:
+        if resource.observes:
+            try:
+                resource.actual(system)
+            except (ResourceError, CommandError, OSError) as error:
+                emit("notice", level="error", text=f"after undoing the switch, {resource.id}: {error}")
+            else:
+                emit("notice", level="info", text=f"the switch was undone, and {resource.name} answers as before")

@@ -1,0 +1,108 @@
+"""Facts: what a host is, read without changing it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+Facts = dict[str, Any]
+
+
+def facts(root: str = "/") -> Facts:
+    """Cores that services may really use, memory in MiB, operating system, architecture, Python, init."""
+    release = _os_release(os.path.join(root, "etc/os-release"))
+    count = os.cpu_count() or 1
+    affinity = len(os.sched_getaffinity(0))
+    quota = cpu_quota(root)
+    limits = [count, affinity] + ([max(1, int(quota))] if quota is not None else [])
+    memory = _meminfo(os.path.join(root, "proc/meminfo"))
+    limit = memory_limit(root)
+    return {
+        "hostname": socket.gethostname(),
+        "os": release.get("ID", "unknown"),
+        "os_version": release.get("VERSION_ID", ""),
+        "os_name": release.get("PRETTY_NAME", "unknown"),
+        "kernel": platform.release(),
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+        "cores": min(limits),
+        "cores_online": count,
+        "cores_affinity": affinity,
+        "cores_quota": quota,
+        "memory_mb": min(memory["MemTotal"], limit or memory["MemTotal"]) // 2**20,
+        "memory_available_mb": memory["MemAvailable"] // 2**20,
+        "init": "systemd" if os.path.isdir(os.path.join(root, "run/systemd/system")) else "other",
+        "apt": shutil.which("apt-get") is not None,
+        "ipv6": os.path.exists(os.path.join(root, "proc/net/if_inet6")),
+    }
+
+
+def refusal(found: Facts) -> str | None:
+    """Why Rackhand cannot manage this host, or None when it can."""
+    if not found["apt"]:
+        return f"{found['os_name']} has no apt: Rackhand manages Debian and Ubuntu hosts"
+    if found["init"] != "systemd":
+        return "systemd is not running as init: Rackhand manages services through it"
+    if os.geteuid() != 0:
+        return "not root on the host: set ansible_become: true, or connect as root"
+    return None
+
+
+def _os_release(path: str) -> dict[str, str]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            pairs = (line.strip().partition("=") for line in file if "=" in line)
+            return {key: value.strip("\"'") for key, _, value in pairs}
+    except OSError:
+        return {}
+
+
+def _meminfo(path: str) -> dict[str, int]:
+    """In bytes."""
+    with open(path, encoding="ascii") as file:
+        pairs = (line.split() for line in file)
+        return {pair[0].rstrip(":"): int(pair[1]) * 1024 for pair in pairs if len(pair) == 3}
+
+
+def _ancestors(base: str) -> Iterator[str]:
+    """The cgroups that bound every service: the slice of system services and what lies above it."""
+    for path in ("system.slice", ""):
+        folder = os.path.join(base, path)
+        if os.path.isdir(folder):
+            yield folder
+
+
+def cpu_quota(root: str = "/") -> float | None:
+    """The cores that the CPU quota above all services allows, or None without one (cgroup v2, then v1)."""
+    base = os.path.join(root, "sys/fs/cgroup")
+    quotas = []
+    for folder in _ancestors(base):
+        quota, _, period = _read(os.path.join(folder, "cpu.max")).partition(" ")
+        if quota.isdigit() and period.isdigit():
+            quotas.append(int(quota) / int(period))
+    for folder in _ancestors(os.path.join(base, "cpu")):
+        quota = _read(os.path.join(folder, "cpu.cfs_quota_us"))
+        period = _read(os.path.join(folder, "cpu.cfs_period_us"))
+        if quota.isdigit() and period.isdigit():
+            quotas.append(int(quota) / int(period))
+    return min(quotas, default=None)
+
+
+def memory_limit(root: str = "/") -> int | None:
+    """Bytes that the memory limit above all services allows, or None without one."""
+    base = os.path.join(root, "sys/fs/cgroup")
+    files = [os.path.join(folder, "memory.max") for folder in _ancestors(base)]
+    files += [os.path.join(folder, "memory.limit_in_bytes") for folder in _ancestors(os.path.join(base, "memory"))]
+    return min((int(text) for text in map(_read, files) if text.isdigit()), default=None)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,182 @@
+"""Reading and replacing files so that a reader, a crash or a power cut never sees half of one."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import grp
+import hashlib
+import os
+import pwd
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+
+#: Path, kind, and what it holds: a link's target, a file's digest.
+Entry = tuple[str, str, str]
+
+
+def owner(status: os.stat_result) -> str:
+    """`user:group` of a file, by name where the host knows one."""
+    return f"{_name(pwd.getpwuid, status.st_uid)}:{_name(grp.getgrgid, status.st_gid)}"
+
+
+def _name(look_up: object, number: int) -> str:
+    assert callable(look_up)
+    try:
+        return str(look_up(number)[0])
+    except KeyError:
+        return str(number)
+
+
+def ids(owner_group: str) -> tuple[int, int]:
+    """The numbers of `user:group`. Raises LookupError for an unknown one."""
+    user, _, group = owner_group.partition(":")
+    return pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
+
+
+def mode(status: os.stat_result) -> str:
+    return f"{stat.S_IMODE(status.st_mode):04o}"
+
+
+def read_text(path: str) -> str | None:
+    """The text of a regular file, or None when there is none."""
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return None
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def beside(path: str) -> str:
+    """A temporary name in the same folder, the same for every try, so that a killed one leaves no more than one."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name}.rackhand")
+
+
+def write(path: str, content: str, owner_group: str, file_mode: str) -> None:
+    """Replaces a file in one step, on disk before its name is."""
+    temporary = prepare(path, content, owner_group, file_mode)
+    os.replace(temporary, path)
+    sync_folder(path)
+
+
+def prepare(path: str, content: str, owner_group: str, file_mode: str) -> str:
+    """Writes the coming content of a file beside it and returns where."""
+    temporary = beside(path)
+    remove(temporary)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        file.write(content)
+        file.flush()
+        os.fchown(descriptor, *ids(owner_group))
+        os.fchmod(descriptor, int(file_mode, 8))
+        os.fsync(descriptor)
+    return temporary
+
+
+def link(path: str, target: str) -> None:
+    """Points a symbolic link elsewhere in one step."""
+    temporary = beside(path)
+    remove(temporary)
+    os.symlink(target, temporary)
+    os.replace(temporary, path)
+    sync_folder(path)
+
+
+def sync_folder(path: str) -> None:
+    descriptor = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: str) -> None:
+    """Removes a file, link or whole folder, or nothing."""
+    try:
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def put_folder(new: str, path: str) -> None:
+    """Moves a finished folder to its place. One that is there is exchanged for it in one step, then removed."""
+    try:
+        os.rename(new, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        _exchange(new, path)
+        remove(new)
+    sync_folder(path)
+
+
+def _exchange(one: str, other: str) -> None:
+    at_cwd, rename_exchange = -100, 2
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), rename_exchange) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), other)
+
+
+def sync_filesystem(path: str) -> None:
+    """Waits until all that was written to the file system of `path` is on disk."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if libc.syncfs(descriptor) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), path)
+    finally:
+        os.close(descriptor)
+
+
+def walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Everything below a folder as (path relative to it, lstat), in one order everywhere."""
+    pending = [""]
+    found = []
+    while pending:
+        relative = pending.pop()
+        with os.scandir(os.path.join(folder, relative)) as entries:
+            for entry in entries:
+                path = os.path.join(relative, entry.name)
+                found.append((path, entry.stat(follow_symlinks=False)))
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(path)
+    return iter(sorted(found))
+
+
+def entries(folder: str) -> Iterator[Entry]:
+    """What makes the identity of everything below a folder."""
+    for path, status in walk(folder):
+        full = os.path.join(folder, path)
+        if stat.S_ISLNK(status.st_mode):
+            yield path, "link", os.readlink(full)
+        elif stat.S_ISDIR(status.st_mode):
+            yield path, "folder", ""
+        elif stat.S_ISREG(status.st_mode):
+            yield path, "program" if status.st_mode & 0o100 else "file", file_digest(full)
+        else:
+            yield path, "other", ""
+
+
+def tree_digest(found: Iterable[Entry]) -> str:
+    """A digest of names, kinds, executable bits and contents: the same on the controller and on the host."""
+    digest = hashlib.sha256()
+    for entry in sorted(found):
+        digest.update(b"\0".join(map(os.fsencode, entry)) + b"\n")
+    return digest.hexdigest()
+
+
+def file_digest(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()

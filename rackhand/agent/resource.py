@@ -1,0 +1,85 @@
+"""What every kind of resource is: a declaration, and how its state is read and changed on a host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+from rackhand.agent.system import System
+
+Stage = Literal["prepare", "switch", "verify", "retire"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+State = Mapping[str, object]
+
+
+class ResourceError(Exception):
+    """A resource that could not be read or brought to its wanted state; `log` holds what the host's programs said."""
+
+    def __init__(self, message: str, log: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.log = log
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """One thing on a host. A kind says what is wanted, reads what is, and changes it; comparing, diffing, reading again
+    after a change, timing and undoing belong to the engine."""
+
+    kind: ClassVar[str]
+    #: Keys of the state that are never shown.
+    secret: ClassVar[frozenset[str]] = frozenset()
+    #: True for a kind that only looks at what the resources before it have made.
+    observes: ClassVar[bool] = False
+
+    stage: Stage = "prepare"
+
+    @property
+    def name(self) -> str:
+        """What tells this resource from the others of its kind."""
+        raise NotImplementedError
+
+    @property
+    def id(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+    def references(self) -> tuple[str, ...]:
+        """The ids of the resources that must come before this one in the plan."""
+        return ()
+
+    def units(self) -> tuple[str, ...]:
+        """The systemd units whose state this resource reads; the engine asks systemd for all of them at once."""
+        return ()
+
+    def blobs(self) -> tuple[str, ...]:
+        """Digests of the data that applying this resource needs from the controller."""
+        return ()
+
+    def wanted(self) -> State:
+        raise NotImplementedError
+
+    def actual(self, system: System) -> State:
+        """What is on the host now, with the keys of `wanted`. Changes nothing."""
+        raise NotImplementedError
+
+    def apply(self, system: System, actual: State) -> None:
+        """Makes the wanted state from the actual one. Raises ResourceError."""
+        raise NotImplementedError
+
+    def undo(self, system: System, before: State) -> None:
+        """Takes back an apply when the run fails later on. What has no effect on traffic has nothing to undo."""
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"kind": self.kind, **asdict(self)}
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Resource:
+        return cls(**{key: _frozen(value) for key, value in wire.items() if key != "kind"})
+
+
+def _frozen(value: Any) -> Any:
+    """JSON has no tuples; resources have no lists."""
+    if isinstance(value, list):
+        return tuple(_frozen(item) for item in value)
+    return value

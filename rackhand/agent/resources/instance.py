@@ -1,0 +1,125 @@
+"""An instance: one release, running under systemd and answering on its own socket."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rackhand.agent import files, http, layout
+from rackhand.agent.resource import Resource, ResourceError, State
+from rackhand.agent.system import System
+
+#: Seconds between two looks at an instance that is starting.
+POLL = 0.05
+#: Seconds after which an answer that is an error, and not 503, is taken as final.
+PATIENCE = 1.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance(Resource):
+    """`health` is the path that must answer with a status of 200 to 299, within `timeout` seconds of the start."""
+
+    kind: ClassVar[str] = "instance"
+
+    app: str
+    release: str
+    health: str
+    timeout: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.app}/{self.release}"
+
+    @property
+    def unit(self) -> str:
+        return layout.unit(self.app, self.release)
+
+    @property
+    def socket(self) -> str:
+        return f"{layout.runtime(self.app, self.release)}/app.sock"
+
+    def units(self) -> tuple[str, ...]:
+        return (self.unit,)
+
+    def wanted(self) -> State:
+        return {"service": "active", "running": "its release", "health": "ok"}
+
+    def actual(self, system: System) -> State:
+        unit = system.unit(self.unit)
+        service = "masked" if unit.get("LoadState") == "masked" else unit["ActiveState"]
+        if service != "active":
+            return {"service": service, "running": None, "health": None}
+        return {"service": service, "running": self._running(system), "health": self._health(system)}
+
+    def _running(self, system: System) -> str:
+        """A release that was repaired by replacing its folder has left the process in the old one."""
+        unit = system.unit(self.unit)
+        if unit["NeedDaemonReload"] == "yes":
+            return "an older unit file"
+        try:
+            folder = os.stat(f"/proc/{unit['MainPID']}/cwd")
+            code = os.stat(system.path(f"{layout.release(self.app, self.release)}/code"))
+        except OSError as error:
+            return f"unknown: {error}"
+        return "its release" if os.path.samestat(folder, code) else "a folder that was replaced"
+
+    def _health(self, system: System) -> str:
+        try:
+            status, _ = http.get(system.path(self.socket), self.health)
+        except OSError as error:
+            return f"no answer: {error}"
+        return "ok" if 200 <= status < 300 else f"status {status}"
+
+    def apply(self, system: System, actual: State) -> None:
+        failed = system.path(f"{layout.release(self.app, self.release)}/{layout.FAILED}")
+        if actual["service"] == "masked":
+            system.systemctl("unmask", self.unit)
+        if actual["running"] == "an older unit file":
+            system.systemctl("daemon-reload")
+        if actual["service"] == "failed":
+            system.systemctl("reset-failed", self.unit)
+        since = time.time()
+        try:
+            system.systemctl("start" if actual["service"] != "active" else "restart", self.unit)
+            self._wait(system)
+        except (ResourceError, OSError, RuntimeError) as error:
+            log = self._log(system, since)
+            system.systemctl("stop", self.unit)
+            system.run("systemctl", "reset-failed", self.unit)
+            files.write(failed, f"{error}\n", "root:root", "0644")
+            raise ResourceError(str(error), log) from error
+        files.remove(failed)
+
+    def _wait(self, system: System) -> None:
+        deadline = time.monotonic() + self.timeout
+        erring_since: float | None = None
+        while True:
+            health = self._health(system)
+            now = time.monotonic()
+            if health == "ok":
+                return
+            if not health.startswith("status") or health == "status 503":
+                erring_since = None
+            elif erring_since is None:
+                erring_since = now
+            if now > deadline or erring_since is not None and now > erring_since + PATIENCE:
+                raise ResourceError(f"{self.health} on its own socket: {health}")
+            system.forget_units()
+            unit = system.unit(self.unit)
+            if unit["ActiveState"] in ("failed", "inactive") or unit["NRestarts"] != "0":
+                raise ResourceError("the application ended instead of starting")
+            time.sleep(POLL)
+
+    def _log(self, system: System, since: float) -> tuple[str, ...]:
+        """What the application and systemd said since it was started."""
+        output = system.run(
+            *("journalctl", "--unit", self.unit, "--since", f"@{int(since)}"),
+            *("--lines", "60", "--output", "cat", "--no-pager", "--quiet"),
+        )
+        return tuple(output.rstrip().splitlines())
+
+    def undo(self, system: System, before: State) -> None:
+        if before["service"] != "active":
+            system.systemctl("stop", "--no-block", self.unit)

@@ -1,0 +1,155 @@
+"""The nginx site: its file, and whether the running nginx has loaded it."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rackhand.agent import files, http
+from rackhand.agent.resource import Resource, ResourceError, Stage, State
+from rackhand.agent.system import CommandError, System
+
+#: In a site's text: replaced by a new random word at each writing, which the running nginx gives out on loopback. So
+#: "has nginx loaded this file?" can be asked at any time, also after a file was edited by hand and put right again.
+TOKEN = "@TOKEN@"
+TOKEN_PATH = "/.rackhand/loaded"
+_TOKEN_LINE = re.compile(r"^# token: ([0-9a-f]{32})$", re.MULTILINE)
+
+#: Seconds within which nginx must have loaded a new site.
+LOAD_TIMEOUT = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class NginxSite(Resource):
+    kind: ClassVar[str] = "nginx_site"
+
+    path: str
+    content: str
+    port: int
+    stage: Stage = "switch"
+
+    @property
+    def name(self) -> str:
+        return os.path.basename(self.path)
+
+    def units(self) -> tuple[str, ...]:
+        return ("nginx.service",)
+
+    def wanted(self) -> State:
+        return {
+            "content": self.content,
+            "owner": "root:root",
+            "mode": "0644",
+            "boot": "enabled",
+            "service": "active",
+            "loaded": True,
+        }
+
+    def actual(self, system: System) -> State:
+        unit = system.unit("nginx.service")
+        state: dict[str, object] = {
+            "boot": unit.get("UnitFileState") or None,
+            "service": unit["ActiveState"],
+            "content": None,
+            "loaded": False,
+        }
+        path = system.path(self.path)
+        text = files.read_text(path)
+        if text is not None:
+            status = os.lstat(path)
+            token = _token(text)
+            state["content"] = text.replace(token, TOKEN) if token else text
+            state["owner"], state["mode"] = files.owner(status), files.mode(status)
+            state["loaded"] = token is not None and self._loaded() == token
+        return state
+
+    def _loaded(self) -> str | None:
+        """The word of the site that the running nginx has loaded."""
+        try:
+            status, body = http.get(self.port, TOKEN_PATH, timeout=2)
+        except OSError:
+            return None
+        return body.strip() if status == 200 else None
+
+    def apply(self, system: System, actual: State) -> None:
+        path = system.path(self.path)
+        if any(actual.get(key) != self.wanted()[key] for key in ("content", "owner", "mode")):
+            token = secrets.token_hex(16)
+            text = self.content.replace(TOKEN, token)
+            self._validate(system, text)
+            files.write(path, text, "root:root", "0644")
+        else:
+            token = _token(files.read_text(path) or "") or ""
+        if actual["boot"] != "enabled":
+            if str(actual["boot"]).startswith("masked"):
+                system.systemctl("unmask", "nginx.service")
+            system.systemctl("enable", "nginx.service")
+        self._load(system, token)
+
+    def _load(self, system: System, token: str) -> None:
+        """Has nginx load what is on disk and waits until it answers with it."""
+        system.forget_units()
+        try:
+            if system.unit("nginx.service")["ActiveState"] == "active":
+                if self._loaded() != token:
+                    system.systemctl("reload", "nginx.service")
+            else:
+                system.systemctl("reset-failed", "nginx.service")
+                system.systemctl("start", "nginx.service")
+        except CommandError as error:
+            raise ResourceError(f"nginx could not load the site: {error}", _journal(system)) from error
+        deadline = time.monotonic() + LOAD_TIMEOUT
+        while self._loaded() != token:
+            if time.monotonic() > deadline:
+                raise ResourceError(
+                    f"nginx did not load the site within {LOAD_TIMEOUT} s: does something else hold port {self.port}? "
+                    "(ss -ltnp)",
+                    _journal(system),
+                )
+            time.sleep(0.02)
+
+    def _validate(self, system: System, text: str) -> None:
+        """Has nginx test the whole configuration with the coming site in it, in a mount namespace of its own, so that
+        nothing on the host is touched."""
+        folder, name = os.path.split(system.path(self.path))
+        with tempfile.TemporaryDirectory(prefix="rackhand-nginx-") as temporary:
+            candidate = os.path.join(temporary, "site")
+            shutil.copytree(folder, candidate, symlinks=True)
+            files.write(os.path.join(candidate, name), text, "root:root", "0644")
+            script = 'mount --bind "$1" "$2" && exec nginx -t -q'
+            try:
+                system.run("unshare", "--mount", "sh", "-c", script, "sh", candidate, folder)
+            except CommandError as error:
+                said = error.output.strip().splitlines()[:10]
+                raise ResourceError("nginx refuses the configuration, and nothing was replaced", tuple(said)) from error
+
+    def undo(self, system: System, before: State) -> None:
+        path = system.path(self.path)
+        content = before["content"]
+        if content is None:
+            files.remove(path)
+            system.systemctl("reload-or-restart", "nginx.service")
+            return
+        token = secrets.token_hex(16)
+        files.write(path, str(content).replace(TOKEN, token), "root:root", "0644")
+        if TOKEN in str(content):
+            self._load(system, token)
+        else:
+            system.systemctl("reload", "nginx.service")
+
+
+def _token(text: str) -> str | None:
+    found = _TOKEN_LINE.search(text)
+    return found[1] if found else None
+
+
+def _journal(system: System) -> tuple[str, ...]:
+    output = system.run("journalctl", "--unit=nginx", "--lines=10", "--output=cat", "--no-pager", "--quiet")
+    error_log = files.read_text("/var/log/nginx/error.log") or ""
+    return (*output.splitlines(), *error_log.splitlines()[-5:])

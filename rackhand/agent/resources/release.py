@@ -1,0 +1,109 @@
+"""A release: everything that an instance is made of, in one folder that never changes."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rackhand.agent import files, layout
+from rackhand.agent.resource import Resource, ResourceError, State
+from rackhand.agent.system import System
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release(Resource):
+    """Named by a digest of all that is in it. `code` is the digest of the code's tree and `archive` that of the tar file
+    that carries it; `files` are (name, content, mode), readable by `group` where the mode says so; `links` are (name,
+    target)."""
+
+    kind: ClassVar[str] = "release"
+    secret: ClassVar[frozenset[str]] = frozenset({"env"})
+
+    app: str
+    release: str
+    group: str
+    code: str
+    archive: str
+    files: tuple[tuple[str, str, str], ...]
+    links: tuple[tuple[str, str], ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.app}/{self.release}"
+
+    @property
+    def path(self) -> str:
+        return layout.release(self.app, self.release)
+
+    def references(self) -> tuple[str, ...]:
+        return (f"user:{self.group}",)
+
+    def blobs(self) -> tuple[str, ...]:
+        return (self.archive,)
+
+    def wanted(self) -> State:
+        return {
+            "code": self.code,
+            **{name: content for name, content, _ in self.files},
+            **{name: f"-> {target}" for name, target in self.links},
+            "access": f"root:{self.group}, read-only",
+        }
+
+    def actual(self, system: System) -> State:
+        path = system.path(self.path)
+        code = os.path.join(path, "code")
+        if not os.path.isdir(code):
+            return {}
+        state: dict[str, object] = {"code": files.tree_digest(files.entries(code)), "access": self._access(path)}
+        for name, _, _ in self.files:
+            state[name] = files.read_text(os.path.join(path, name))
+        for name, _ in self.links:
+            full = os.path.join(path, name)
+            state[name] = f"-> {os.readlink(full)}" if os.path.islink(full) else None
+        return state
+
+    def _access(self, path: str) -> str:
+        """The expected words, or the first path with another owner or mode."""
+        modes = {name: mode for name, _, mode in self.files}
+        for name, status in [("code", os.lstat(os.path.join(path, "code"))), *files.walk(path)]:
+            if stat.S_ISLNK(status.st_mode) or name not in modes and not name.startswith("code"):
+                continue
+            group = "root" if modes.get(name) == "0600" else self.group
+            executable = stat.S_ISDIR(status.st_mode) or bool(status.st_mode & 0o100)
+            mode = modes.get(name, "0750" if executable else "0640")
+            if files.owner(status) != f"root:{group}" or files.mode(status) != mode:
+                return f"{name} is {files.owner(status)} {files.mode(status)}"
+        return f"root:{self.group}, read-only"
+
+    def apply(self, system: System, actual: State) -> None:
+        path = system.path(self.path)
+        parent, release = os.path.split(path)
+        partial = os.path.join(parent, f".{release}.partial")
+        files.remove(partial)
+        os.makedirs(os.path.join(partial, "code"))
+        code = os.path.join(partial, "code")
+        with tarfile.open(system.blob(self.archive)) as archive:
+            archive.extractall(code)
+        uid, gid = files.ids(f"root:{self.group}")
+        for name, status in [("", os.lstat(code)), *files.walk(code)]:
+            full = os.path.join(code, name)
+            os.lchown(full, uid, gid)
+            if not stat.S_ISLNK(status.st_mode):
+                executable = stat.S_ISDIR(status.st_mode) or bool(status.st_mode & 0o100)
+                os.chmod(full, 0o750 if executable else 0o640)
+        if files.tree_digest(files.entries(code)) != self.code:
+            raise ResourceError("the code that arrived is not the code that was sent: run this again")
+        for name, content, mode in self.files:
+            group = "root" if mode == "0600" else self.group
+            files.write(os.path.join(partial, name), content, f"root:{group}", mode)
+        for name, target in self.links:
+            os.symlink(target, os.path.join(partial, name))
+        os.chmod(partial, 0o755)
+        # A repaired release keeps its place in the history.
+        stamp = os.path.join(path, layout.ACTIVATED)
+        if os.path.exists(stamp):
+            os.link(stamp, os.path.join(partial, layout.ACTIVATED))
+        files.put_folder(partial, path)

@@ -1,0 +1,50 @@
+"""A system user with a group of its own name: no login, no password, no home."""
+
+from __future__ import annotations
+
+import grp
+import pwd
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rackhand.agent.resource import Resource, State
+from rackhand.agent.system import System
+
+HOME = "/nonexistent"
+SHELL = "/usr/sbin/nologin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class User(Resource):
+    kind: ClassVar[str] = "user"
+
+    user: str
+
+    @property
+    def name(self) -> str:
+        return self.user
+
+    def wanted(self) -> State:
+        return {"group": self.user, "home": HOME, "shell": SHELL}
+
+    def actual(self, system: System) -> State:
+        try:
+            entry = pwd.getpwnam(self.user)
+        except KeyError:
+            return {"group": None}
+        try:
+            group = grp.getgrgid(entry.pw_gid).gr_name
+        except KeyError:
+            group = str(entry.pw_gid)
+        return {"group": group, "home": entry.pw_dir, "shell": entry.pw_shell}
+
+    def apply(self, system: System, actual: State) -> None:
+        try:
+            grp.getgrnam(self.user)
+        except KeyError:
+            system.run("groupadd", "--system", self.user)
+        options = ("--gid", self.user, "--home-dir" if actual["group"] is None else "--home", HOME, "--shell", SHELL)
+        if actual["group"] is None:
+            system.run("useradd", "--system", "--no-create-home", *options, self.user)
+        else:
+            system.run("usermod", *options, self.user)

@@ -1,0 +1,107 @@
+"""A virtual environment, made whole beside its place and then moved there."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rackhand.agent import files, layout
+from rackhand.agent.resource import Resource, ResourceError, State
+from rackhand.agent.system import CommandError, System
+
+PYTHON = "/usr/bin/python3"
+MANIFEST = ".rackhand"
+_COMPLETE = "complete"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Virtualenv(Resource):
+    """`key` is a digest of the requirements and of the interpreter, so that releases with the same dependencies share it;
+    `uv` is the digest of the gzipped uv program."""
+
+    kind: ClassVar[str] = "virtualenv"
+
+    key: str
+    requirements: str
+    uv: str
+
+    @property
+    def name(self) -> str:
+        return self.key
+
+    def blobs(self) -> tuple[str, ...]:
+        return (self.uv,)
+
+    def wanted(self) -> State:
+        return {"packages": _COMPLETE}
+
+    def actual(self, system: System) -> State:
+        path = system.path(layout.venv(self.key))
+        manifest = files.read_text(os.path.join(path, MANIFEST))
+        if manifest is None:
+            return {"packages": None}
+        found = _manifest(path)
+        if found == manifest:
+            return {"packages": _COMPLETE}
+        differing = set(found.splitlines()) ^ set(manifest.splitlines())
+        return {"packages": f"damaged: {min(line.rpartition(' ')[2] for line in differing)}"}
+
+    def apply(self, system: System, actual: State) -> None:
+        path = system.path(layout.venv(self.key))
+        partial = f"{os.path.dirname(path)}/.{self.key}.partial"
+        requirements = f"{partial}.txt"
+        files.remove(partial)
+        uv = self._install_uv(system)
+        environment = {
+            "UV_CACHE_DIR": system.path("/var/cache/rackhand/uv"),
+            "UV_LINK_MODE": "copy",
+            "UV_SYSTEM_CERTS": "1",
+            "UV_NO_PROGRESS": "1",
+            "UV_PYTHON_DOWNLOADS": "never",
+        }
+        try:
+            files.write(requirements, self.requirements, "root:root", "0600")
+            system.run(uv, "venv", "--quiet", "--relocatable", "--python", PYTHON, partial, env=environment)
+            system.run(
+                *(uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", f"{partial}/bin/python"),
+                *("--requirements", requirements),
+                timeout=1800,
+                env=environment,
+            )
+        except CommandError as error:
+            files.remove(partial)
+            lines = tuple(error.output.strip().splitlines()[-40:])
+            raise ResourceError("the dependencies could not be installed", lines) from error
+        finally:
+            files.remove(requirements)
+        with open(os.path.join(partial, MANIFEST), "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(_manifest(partial))
+        files.put_folder(partial, path)
+
+    def _install_uv(self, system: System) -> str:
+        path = system.path(f"{layout.UV}/{self.uv[:16]}")
+        if not os.path.exists(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            for other in os.scandir(os.path.dirname(path)):
+                files.remove(other.path)
+            temporary = files.beside(path)
+            with gzip.open(system.blob(self.uv)) as packed, open(temporary, "wb") as file:
+                shutil.copyfileobj(packed, file, 2**20)
+                os.fchmod(file.fileno(), 0o755)
+            os.replace(temporary, path)
+        return path
+
+
+def _manifest(path: str) -> str:
+    """A line for everything in the environment: what a change of a file by hand would change."""
+    lines = []
+    for name, status in files.walk(path):
+        if name != MANIFEST:
+            # A folder's size and time tell nothing that its entries do not.
+            size, time = (0, 0) if stat.S_ISDIR(status.st_mode) else (status.st_size, status.st_mtime_ns)
+            lines.append(f"{status.st_mode:o} {status.st_uid}:{status.st_gid} {size} {time} {name}")
+    return "\n".join(lines)

@@ -1,0 +1,102 @@
+"""The host as resources see it: files below a root, commands, and what systemd says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+
+UNIT_PROPERTIES = (
+    "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,NRestarts,"
+    "ActiveEnterTimestampMonotonic,ActiveEnterTimestamp,MemoryCurrent,InvocationID,Result"
+)
+
+
+class CommandError(Exception):
+    """A command on the host that failed, with the end of what it said."""
+
+    def __init__(self, argv: tuple[str, ...], code: int | None, output: str) -> None:
+        self.argv, self.code, self.output = argv, code, output
+        why = f"ended with {code}" if code is not None else "took too long"
+        said = "\n".join(output.strip().splitlines()[-15:])
+        super().__init__(f"{' '.join(argv[:4])}{' …' if len(argv) > 4 else ''}: {why}{': ' if said else ''}{said}")
+
+
+class System:
+    """A host whose files lie below `root` ("/" but for tests). What systemd says is asked once, and again after a change."""
+
+    def __init__(self, root: str = "/", fetch: Callable[[str], str] | None = None) -> None:
+        self.root = root
+        self._fetch = fetch
+        self._units: dict[str, dict[str, str]] = {}
+        self._watched: tuple[str, ...] = ()
+
+    def path(self, path: str) -> str:
+        return path if self.root == "/" else os.path.join(self.root, path.lstrip("/"))
+
+    def run(
+        self,
+        *argv: str,
+        timeout: float = 60,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        cwd: str | None = None,
+    ) -> str:
+        """Runs a command without a shell and returns what it printed. Raises CommandError."""
+        try:
+            done = subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
+                timeout=timeout,
+                user=user,
+                cwd=cwd,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise CommandError(argv, None, (error.stdout or b"").decode(errors="replace")) from None
+        except FileNotFoundError:
+            raise CommandError(argv, 127, f"{argv[0]} is not installed") from None
+        output = done.stdout.decode(errors="replace")
+        if done.returncode != 0:
+            raise CommandError(argv, done.returncode, output)
+        return output
+
+    def blob(self, digest: str) -> str:
+        """The path of the file that holds the data of this digest, sent by the controller."""
+        if self._fetch is None:
+            raise LookupError(f"no blob {digest}")
+        return self._fetch(digest)
+
+    def watch(self, units: Iterable[str]) -> None:
+        """Names the units that will be asked for, so that systemd is asked for all of them at once."""
+        self._watched = tuple(dict.fromkeys(units))
+        self._units = {}
+
+    def unit(self, name: str) -> Mapping[str, str]:
+        """What systemd says of a unit. An unknown one has LoadState not-found."""
+        if name not in self._units:
+            names = self._watched if name in self._watched else (name,)
+            self._units.update({unit["Id"]: unit for unit in self.show(*names)})
+        return self._units.get(name, {"Id": name, "LoadState": "not-found", "ActiveState": "inactive"})
+
+    def show(self, *patterns: str) -> list[dict[str, str]]:
+        """What systemd says of the loaded units of these names or patterns."""
+        if not patterns:
+            return []
+        output = self.run("systemctl", "show", "--property", UNIT_PROPERTIES, "--", *patterns)
+        blocks = (block for block in output.split("\n\n") if block.strip())
+        return [dict(line.partition("=")[::2] for line in block.strip().splitlines()) for block in blocks]
+
+    def systemctl(self, *arguments: str, timeout: float = 120) -> None:
+        """Has systemd change something."""
+        self.forget_units()
+        try:
+            self.run("systemctl", "--quiet", *arguments, timeout=timeout)
+        finally:
+            self.forget_units()
+
+    def forget_units(self) -> None:
+        self._units = {}

@@ -1,0 +1,56 @@
+"""Invoke's program with Rackhand's exit codes: bad options and bad input end with 5, Ctrl-C with 99."""
+
+import sys
+from typing import Any
+
+from invoke.config import Config
+from invoke.exceptions import Exit
+from invoke.program import Program
+
+from rackhand import PROJECT, __version__
+from rackhand.errors import UserError
+
+BAD_INPUT = 5
+INTERRUPTED = 99
+
+
+class _Config(Config):
+    @staticmethod
+    def global_defaults() -> dict[str, Any]:
+        defaults: dict[str, Any] = Config.global_defaults()
+        defaults["tasks"]["search_root"] = str(PROJECT)
+        return defaults
+
+
+class _Program(Program):
+    """Invoke's own, which ends with 1 whether the options or the command's work were bad; this one can tell."""
+
+    executing = False
+
+    def parse_core(self, argv: list[str] | None) -> None:
+        super().parse_core(argv)
+        # Invoke turns byte-code off for the sake of tasks.py; every later import would be compiled at every start.
+        sys.dont_write_bytecode = False
+
+    def execute(self) -> None:
+        self.executing = True
+        try:
+            super().execute()
+        except KeyboardInterrupt:
+            raise Exit("interrupted", code=INTERRUPTED) from None
+
+
+def main() -> int:
+    """Runs one command line and returns its exit code."""
+    program = _Program(name="Rackhand", version=__version__, binary="inv[oke]", config_class=_Config)
+    try:
+        program.run()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    except SystemExit as end:
+        if end.code and not program.executing:
+            print("see: invoke --list, invoke --help COMMAND", file=sys.stderr)
+            return BAD_INPUT
+        raise
+    return 0
