@@ -122,7 +122,7 @@ def _undo(outcome: Outcome, plan: Plan, system: System, emit: Emitter) -> None:
     if not switched:
         return
     for resource in plan:
-        if resource.observes:
+        if resource.observes and resource.matters_after(outcome.applied):
             try:
                 resource.actual(system)
             except (ResourceError, CommandError, OSError) as error:

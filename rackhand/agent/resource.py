@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -69,6 +69,10 @@ class Resource:
 
     def undo(self, system: System, before: State) -> None:
         """Takes back an apply when the run fails later on. What has no effect on traffic has nothing to undo."""
+
+    def matters_after(self, undone: Sequence[tuple[Resource, State]]) -> bool:
+        """For a kind that observes: whether what it asks must be so again after these changes were undone."""
+        return True
 
     def to_wire(self) -> dict[str, Any]:
         return {"kind": self.kind, **asdict(self)}

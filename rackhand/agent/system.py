@@ -30,6 +30,7 @@ class System:
         self._fetch = fetch
         self._units: dict[str, dict[str, str]] = {}
         self._watched: tuple[str, ...] = ()
+        self._reload_first = False
 
     def path(self, path: str) -> str:
         return path if self.root == "/" else os.path.join(self.root, path.lstrip("/"))
@@ -92,11 +93,17 @@ class System:
 
     def systemctl(self, *arguments: str, timeout: float = 120) -> None:
         """Has systemd change something."""
-        self.forget_units()
+        if self._reload_first:
+            self._reload_first = False
+            self.systemctl("daemon-reload")
         try:
             self.run("systemctl", "--quiet", *arguments, timeout=timeout)
         finally:
             self.forget_units()
+
+    def unit_files_changed(self) -> None:
+        """Has systemd read all unit files again, once for all that have changed, before it does anything else."""
+        self._reload_first = True
 
     def forget_units(self) -> None:
         self._units = {}

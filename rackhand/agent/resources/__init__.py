@@ -31,4 +31,19 @@ KINDS: tuple[type[Resource], ...] = (
     Retired,
 )
 
-__all__ = [kind.__name__ for kind in KINDS] + ["KINDS"]
+__all__ = [
+    "KINDS",
+    "Current",
+    "Directory",
+    "File",
+    "Instance",
+    "Link",
+    "NginxSite",
+    "Packages",
+    "Probe",
+    "Release",
+    "Retired",
+    "SystemdUnit",
+    "User",
+    "Virtualenv",
+]

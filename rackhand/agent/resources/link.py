@@ -13,6 +13,8 @@ from rackhand.agent.system import System
 
 @dataclass(frozen=True, kw_only=True)
 class Link(Resource):
+    """Makes the folders that lead to it."""
+
     kind: ClassVar[str] = "link"
 
     path: str
@@ -35,4 +37,5 @@ class Link(Resource):
         path = system.path(self.path)
         if os.path.isdir(path) and not os.path.islink(path):
             raise ResourceError(f"{self.path} is a directory: move it away, then run this again")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         files.link(path, self.target)

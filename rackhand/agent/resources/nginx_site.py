@@ -24,6 +24,10 @@ _TOKEN_LINE = re.compile(r"^# token: ([0-9a-f]{32})$", re.MULTILINE)
 #: Seconds within which nginx must have loaded a new site.
 LOAD_TIMEOUT = 15
 
+#: Seconds for which old and new workers both answer after a reload: nginx tells the old ones to go 0.1 s after it has
+#: started the new ones (ngx_reap/ngx_reconfigure in its process cycle).
+OVERLAP = 0.2
+
 
 @dataclass(frozen=True, kw_only=True)
 class NginxSite(Resource):
@@ -105,8 +109,14 @@ class NginxSite(Resource):
         except CommandError as error:
             raise ResourceError(f"nginx could not load the site: {error}", _journal(system)) from error
         deadline = time.monotonic() + LOAD_TIMEOUT
-        while self._loaded() != token:
-            if time.monotonic() > deadline:
+        answered_since: float | None = None
+        while True:
+            loaded = self._loaded() == token
+            now = time.monotonic()
+            answered_since = (answered_since or now) if loaded else None
+            if answered_since is not None and now > answered_since + OVERLAP:
+                return
+            if now > deadline:
                 raise ResourceError(
                     f"nginx did not load the site within {LOAD_TIMEOUT} s: does something else hold port {self.port}? "
                     "(ss -ltnp)",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from rackhand.agent import http
 from rackhand.agent.resource import Resource, ResourceError, Stage, State
+from rackhand.agent.resources.current import Current
 from rackhand.agent.system import System
 
 
@@ -28,6 +30,11 @@ class Probe(Resource):
     @property
     def name(self) -> str:
         return f"http://{self.host}:{self.port}{self.path}"
+
+    def matters_after(self, undone: Sequence[tuple[Resource, State]]) -> bool:
+        """An application that had no release before has nothing to answer with."""
+        first = (resource.app for resource, before in undone if isinstance(resource, Current) and not before["release"])
+        return self.app not in first
 
     def wanted(self) -> State:
         return {"healthy": True}

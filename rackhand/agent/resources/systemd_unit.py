@@ -13,7 +13,7 @@ from rackhand.agent.system import System
 
 @dataclass(frozen=True, kw_only=True)
 class SystemdUnit(File):
-    """A file that systemd reads again after a change. A template is only known to systemd through its instances, so
+    """A file that systemd reads again before it next starts something. A template is only known to systemd through its instances, so
     whether it was read is asked there: see Instance."""
 
     kind: ClassVar[str] = "systemd_unit"
@@ -24,4 +24,4 @@ class SystemdUnit(File):
 
     def apply(self, system: System, actual: State) -> None:
         super().apply(system, actual)
-        system.systemctl("daemon-reload")
+        system.unit_files_changed()

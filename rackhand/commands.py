@@ -1,0 +1,241 @@
+"""What each command does: loads the inventory, works on the hosts, shows what happens, and says how it ended."""
+
+import contextlib
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rackhand import PROJECT
+from rackhand.agent.plan import Plan
+from rackhand.bundle import Bundle, bundle
+from rackhand.conversation import Conversation, Event
+from rackhand.errors import UserError
+from rackhand.fleet import Fleet
+from rackhand.inventory import load_inventory
+from rackhand.output import Renderer, choose
+from rackhand.planning import Role, plan
+from rackhand.report import Report
+from rackhand.run_log import RunLog
+from rackhand.settings import App, HostSettings, host_settings
+from rackhand.target import Target
+from rackhand.uv import packed
+
+INTERRUPTED = 99
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the commands share on the command line."""
+
+    host: str | None
+    inventory: str | None = None
+    extra_vars: Sequence[str] = ()
+    limit: str | None = None
+    json: bool = False
+    forks: int = 20
+
+
+def hosts(options: Options) -> tuple[HostSettings, ...]:
+    """The settings of the hosts that the options name, all validated. Raises UserError."""
+    if not options.host:
+        raise UserError("--host is missing: name a host, a group or a pattern; --host all means every host, in words")
+    path = Path(options.inventory or os.environ.get("RACKHAND_INVENTORY") or PROJECT / "inventory")
+    inventory = load_inventory(path)
+    for warning in inventory.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    chosen = inventory.select(options.host, options.limit)
+    if not chosen:
+        raise UserError(f"--host {options.host} matches no host of {path}")
+    return tuple(host_settings(host, PROJECT, options.extra_vars) for host in chosen)
+
+
+def new_run() -> str:
+    """A name for a run that sorts by time and is nobody else's."""
+    return time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + "-" + secrets.token_hex(3)
+
+
+def converge(
+    options: Options, roles: Iterable[Role], *, command: str, check: bool, diff: bool, app: str | None = None
+) -> int:
+    """Makes hosts what the roles say, or with `check` says what that would change. Returns the exit code."""
+    targets = hosts(options)
+    only = {host.name: _apps(host, app) for host in targets}
+    bundles = _bundles(targets)
+    roles = tuple(roles)
+    run = new_run()
+
+    def work(host: HostSettings, conversation: Conversation) -> Iterator[Event]:
+        uv = packed(conversation.facts["architecture"])
+        target = Target(
+            settings=host,
+            facts=conversation.facts,
+            bundles={declared.name: bundles[declared.path] for declared in host.apps},
+            apps=only[host.name],
+            uv=uv.digest,
+        )
+        data = {bundle.archive: bundle.data for bundle in bundles.values()}
+
+        def blob(digest: str) -> bytes:
+            return data[digest] if digest in data else uv.path.read_bytes()
+
+        planned = plan(target, roles)
+        yield from _run(conversation, planned, run=run, apply=not check, host=host, blob=blob)
+
+    fleet = Fleet(targets, work, forks=options.forks, install_python=not check)
+    return _show(fleet, targets, options, run=run, command=command, check=check, diff=diff)
+
+
+def rollback(options: Options, *, app: str | None, release: str | None) -> int:
+    """Puts the release that was current before, or the named one, back into service. Returns the exit code."""
+    from roles.operations import rolled_back
+
+    targets = hosts(options)
+    only = {host.name: _apps(host, app) for host in targets}
+    run = new_run()
+
+    def work(host: HostSettings, conversation: Conversation) -> Iterator[Event]:
+        chosen = [
+            (declared, _rollback_release(host, declared, conversation.facts, release, named=app is not None))
+            for declared in only[host.name]
+        ]
+        planned = rolled_back([(declared, to) for declared, to in chosen if to is not None], host)
+        yield from _run(conversation, planned, run=run, apply=True, host=host, blob=_no_blob)
+
+    fleet = Fleet(targets, work, forks=options.forks)
+    return _show(fleet, targets, options, run=run, command="rollback", check=False)
+
+
+def smoke(options: Options, *, app: str | None) -> int:
+    """Asks every application for its health through nginx on its host. Returns the exit code."""
+    from roles.operations import smoke_tests
+
+    targets = hosts(options)
+    only = {host.name: _apps(host, app) for host in targets}
+    run = new_run()
+
+    def work(host: HostSettings, conversation: Conversation) -> Iterator[Event]:
+        planned = smoke_tests(only[host.name])
+        yield from _run(conversation, planned, run=run, apply=False, host=host, blob=_no_blob)
+
+    fleet = Fleet(targets, work, forks=options.forks)
+    return _show(fleet, targets, options, run=run, command="smoke", check=False)
+
+
+def gather(options: Options, question: Callable[[HostSettings, Conversation], Any]) -> tuple[dict[str, Any], Report]:
+    """The answer of each host to a question that changes nothing, by host, and what became of the hosts that gave none."""
+    targets = hosts(options)
+    answers: dict[str, Any] = {}
+
+    def work(host: HostSettings, conversation: Conversation) -> Iterator[Event]:
+        answers[host.name] = question(host, conversation)
+        yield {"event": "answered"}
+
+    report = Report().after(
+        {"event": "run", "run": "", "command": "", "check": True, "hosts": [host.name for host in targets]}
+    )
+    for event in Fleet(targets, work, forks=options.forks):
+        report = report.after(event)
+    return {host.name: answers[host.name] for host in targets if host.name in answers}, report
+
+
+def _apps(host: HostSettings, only: str | None) -> tuple[App, ...]:
+    chosen = tuple(app for app in host.apps if only in (None, app.name))
+    if only is not None and not chosen:
+        declared = ", ".join(app.name for app in host.apps) or "none"
+        raise UserError(f"--app {only}: {host.name} has no application of this name (it has: {declared})")
+    return chosen
+
+
+def _bundles(targets: Iterable[HostSettings]) -> dict[Path, Bundle]:
+    """Each application's folder is packed once, however many hosts get it."""
+    folders = {app.path: app.name for host in targets for app in host.apps}
+    return {path: bundle(name, path) for path, name in folders.items()}
+
+
+def _rollback_release(
+    host: HostSettings, app: App, facts: dict[str, Any], release: str | None, *, named: bool
+) -> str | None:
+    found = facts["apps"].get(app.name, {"current": None, "releases": []})
+    if release is None:
+        earlier = [r for r in found["releases"] if r["activated"] and not r["failed"] and r["id"] != found["current"]]
+        if earlier:
+            return str(earlier[0]["id"])
+        raise UserError(f"{app.name} has no earlier release on {host.name} to go back to")
+    matching = [r for r in found["releases"] if r["id"].startswith(release)]
+    if len(matching) == 1 and matching[0]["failed"]:
+        raise UserError(f"release {release} of {app.name} has failed on {host.name}: {matching[0]['failed']}")
+    if len(matching) == 1:
+        return str(matching[0]["id"])
+    if not matching and not named:
+        return None  # the release of another application
+    known = ", ".join(r["id"] for r in found["releases"]) or "none"
+    what = "is not unique among" if matching else "is not on the host; there are"
+    raise UserError(f"--release {release} of {app.name} {what}: {known}")
+
+
+def _no_blob(digest: str) -> bytes:
+    raise AssertionError(f"this plan carries no data, and {digest} was asked for")
+
+
+def _run(
+    conversation: Conversation,
+    planned: Plan,
+    *,
+    run: str,
+    apply: bool,
+    host: HostSettings,
+    blob: Callable[[str], bytes],
+) -> Iterator[Event]:
+    yield {"event": "planned", "resources": len(planned)}
+    yield from conversation.run(planned, run=run, apply=apply, secrets=host.secrets, blob=blob)
+
+
+def _show(
+    fleet: Fleet, targets: Sequence[HostSettings], options: Options, *, run: str, command: str, check: bool, diff: bool = False
+) -> int:
+    """Renders and records the events of a run. The first Ctrl-C asks the hosts to stop, a second one leaves them to it."""
+    started = time.monotonic()
+    report = Report()
+    renderer: Renderer = choose(json=options.json, diff=diff)
+    interrupts = 0
+    with RunLog(PROJECT / ".runs", run) as log, _interrupts_told_to(fleet):
+
+        def handle(event: Event) -> None:
+            nonlocal report
+            event = {**event, "at": round(time.monotonic() - started, 3)}
+            report = report.after(event)
+            log.write(event)
+            renderer.handle(event)
+
+        handle({"event": "run", "run": run, "command": command, "check": check, "hosts": [t.name for t in targets]})
+        for event in fleet:
+            if event["event"] == "interrupt":
+                interrupts += 1
+                fleet.cancel()
+                if interrupts > 1:
+                    break
+            handle(event)
+        seconds = round(time.monotonic() - started, 3)
+        handle({"event": "done", "seconds": seconds, "interrupted": interrupts > 0})
+        renderer.close()
+    if interrupts > 1:
+        # Threads still hold connections to hosts that go on by themselves; waiting for them is what was not wanted.
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)
+    return report.exit_code
+
+
+@contextlib.contextmanager
+def _interrupts_told_to(fleet: Fleet) -> Iterator[None]:
+    """Ctrl-C becomes an event among the others, so that it can break nothing in the middle."""
+    before = signal.signal(signal.SIGINT, lambda number, frame: fleet.tell({"event": "interrupt"}))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

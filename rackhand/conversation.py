@@ -1,0 +1,107 @@
+"""One conversation with one host: connect, hear its facts, ask a question or send a plan, pass its events on."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from rackhand import payload
+from rackhand.agent.plan import Plan
+from rackhand.settings import ConnectionSettings
+from rackhand.transport import Lost, Stream, Unreachable, open_agent
+
+Event = dict[str, Any]
+
+#: Bytes sent at once: small enough to show progress, large enough not to cost round trips.
+CHUNK = 2**18
+
+
+class Refused(Exception):
+    """A host that Rackhand cannot manage, as its agent says."""
+
+
+class Conversation:
+    """An open channel to a host's agent, with the facts that it has reported."""
+
+    def __init__(self, settings: ConnectionSettings, *, install_python: bool = False) -> None:
+        """Raises Unreachable, Refused and Lost."""
+        self._stream: Stream = open_agent(settings, install_python=install_python)
+        self._buffer = b""
+        self._sending = threading.Lock()
+        first = next(self.events(), None)
+        if first is None:
+            raise self._ended()
+        if first["event"] == "refused":
+            self._stream.finish()
+            raise Refused(first["reason"])
+        self.facts: dict[str, Any] = first["facts"]
+
+    def _ended(self) -> Exception:
+        code, said = self._stream.finish()
+        self._stream.close()
+        lines = [line.removeprefix("rackhand: ") for line in said.strip().splitlines() if line.strip()]
+        if code in (payload.REFUSED, payload.NO_PYTHON):
+            return Refused(lines[-1] if lines else f"the agent ended with {code}")
+        return Unreachable(f"the agent did not start: {'; '.join(lines[-3:]) or f'exit code {code}'}")
+
+    def events(self) -> Iterator[Event]:
+        """What the agent says, until it ends. Raises Lost."""
+        while True:
+            line, newline, rest = self._buffer.partition(b"\n")
+            if newline:
+                self._buffer = rest
+                yield json.loads(line)
+                continue
+            chunk = self._stream.receive()
+            if not chunk:
+                return
+            self._buffer += chunk
+
+    def _send(self, message: Mapping[str, Any], data: bytes = b"") -> None:
+        with self._sending:
+            self._stream.send(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+            for start in range(0, len(data), CHUNK):
+                self._stream.send(data[start : start + CHUNK])
+
+    def ask(self, question: str, **details: Any) -> Event:
+        """The answer to a question, as one event. Raises Lost."""
+        self._send({"ask": question, **details})
+        answer = next(self.events(), None)
+        if answer is None:
+            raise Lost(f"the agent ended without an answer{self._said()}")
+        return answer
+
+    def run(
+        self,
+        plan: Plan,
+        *,
+        run: str,
+        apply: bool,
+        secrets: tuple[str, ...],
+        blob: Callable[[str], bytes],
+    ) -> Iterator[Event]:
+        """Sends the plan and yields the events of its run, the last one `end`. Raises Lost."""
+        self._send({"run": run, "plan": plan.to_wire(), "apply": apply, "secrets": secrets})
+        for event in self.events():
+            if event["event"] == "need":
+                for digest in event["blobs"]:
+                    data = blob(digest)
+                    yield {"event": "upload", "bytes": len(data)}
+                    self._send({"blob": digest, "size": len(data)}, data)
+                continue
+            yield event
+            if event["event"] == "end":
+                return
+        raise Lost(f"the agent ended early{self._said()}")
+
+    def cancel(self) -> None:
+        """Asks the agent to stop before the switch. Safe to call from another thread."""
+        self._send({"cancel": True})
+
+    def _said(self) -> str:
+        _, said = self._stream.finish()
+        lines = said.strip().splitlines()
+        return f": {lines[-1]}" if lines else ""
+
+    def close(self) -> None:
+        self._stream.close()

@@ -1,0 +1,93 @@
+"""Does a piece of work on many hosts at once and hands what happens to one thread, in order of arrival."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from rackhand.conversation import Conversation, Event, Refused
+from rackhand.errors import UserError
+from rackhand.settings import HostSettings
+from rackhand.transport import Lost, Unreachable
+
+#: What is done on a host once its facts are known: it yields the events.
+Work = Callable[[HostSettings, Conversation], Iterator[Event]]
+
+
+class Fleet:
+    """The hosts of one run. Iterating over it starts the work and gives every event of every host, each with its host's
+    name, until all hosts are done."""
+
+    def __init__(self, hosts: Iterable[HostSettings], work: Work, *, forks: int, install_python: bool = False) -> None:
+        self._hosts = tuple(hosts)
+        self._work = work
+        self._forks = forks
+        self._install_python = install_python
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._open: dict[str, Conversation] = {}
+        self._guard = threading.Lock()
+        self._cancelled = threading.Event()
+
+    def __iter__(self) -> Iterator[Event]:
+        pool = ThreadPoolExecutor(max_workers=min(self._forks, len(self._hosts)) or 1, thread_name_prefix="host")
+        futures: list[Future[None]] = [pool.submit(self._host, host) for host in self._hosts]
+        waiting = len(futures)
+        while waiting:
+            event = self._events.get()
+            if event["event"] == "left":
+                waiting -= 1
+            else:
+                yield event
+        for future in futures:
+            future.result()
+        pool.shutdown()
+
+    def tell(self, event: Event) -> None:
+        """Adds an event of the controller's own. Safe to call from a signal handler."""
+        self._events.put(event)
+
+    def _host(self, host: HostSettings) -> None:
+        try:
+            if not self._cancelled.is_set():
+                self._converse(host)
+        finally:
+            self._events.put({"event": "left"})
+
+    def _converse(self, host: HostSettings) -> None:
+        def tell(event: Mapping[str, Any]) -> None:
+            self._events.put({**event, "host": host.name})
+
+        tell({"event": "connecting"})
+        try:
+            conversation = Conversation(host.connection, install_python=self._install_python)
+        except Unreachable as error:
+            tell({"event": "unreachable", "reason": str(error)})
+            return
+        except (Refused, Lost, UserError) as error:
+            tell({"event": "error", "reason": str(error)})
+            return
+        with self._guard:
+            self._open[host.name] = conversation
+        try:
+            tell({"event": "facts", "facts": conversation.facts})
+            for event in self._work(host, conversation):
+                tell(event)
+        except UserError as error:
+            tell({"event": "error", "reason": str(error)})
+        except Lost as error:
+            tell({"event": "lost", "reason": str(error)})
+        finally:
+            with self._guard:
+                del self._open[host.name]
+            conversation.close()
+
+    def cancel(self) -> None:
+        """Asks all agents that have not begun the switch to stop, and begins on no further host."""
+        self._cancelled.set()
+        with self._guard:
+            for conversation in self._open.values():
+                try:
+                    conversation.cancel()
+                except Lost:
+                    continue

@@ -1,0 +1,53 @@
+"""Makes Invoke tasks of functions that work on hosts: the options that they share are declared here, once."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import Task, task
+
+from rackhand.commands import Options
+
+_HELP = {
+    "host": "host, group or pattern (web, web:&prod:!db1, ~regex); `all`, in words, for every host",
+    "limit": "a further pattern that the hosts must match",
+    "inventory": "inventory file or folder (default: RACKHAND_INVENTORY, then inventory/)",
+    "extra_vars": "variable as k=v, JSON or @file, stronger than the inventory; may be repeated",
+    "forks": "on how many hosts at once",
+    "json": "JSON lines on standard output, and nothing else",
+    "app": "this application only",
+    "check": "change nothing, say what would change",
+    "diff": "show what changes, line by line",
+    "release": "the id of a release, or its beginning (default: the one before)",
+}
+
+_SHARED: dict[str, Any] = {"host": None, "limit": None, "inventory": None, "extra_vars": None, "forks": 20, "json": False}
+
+
+def host_command(body: Callable[..., int]) -> Task[Callable[..., None]]:
+    """A task of the function's name: it is called with the shared Options and its own options, and returns the exit code."""
+    own = list(inspect.signature(body).parameters.values())[1:]
+
+    @functools.wraps(body)
+    def run(_: Context, **given: Any) -> None:
+        shared = {name: given.pop(name) for name in _SHARED}
+        shared["extra_vars"] = tuple(shared["extra_vars"] or ())
+        code = body(Options(**shared), **given)
+        if code:
+            raise Exit(code=code)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    shared = [inspect.Parameter(name, keyword, default=default) for name, default in _SHARED.items()]
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = [context, *(parameter.replace(kind=keyword) for parameter in own), *shared]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Invoke reads options from
+    names = [parameter.name for parameter in parameters[1:]]
+    made: Task[Callable[..., None]] = task(
+        iterable=["extra_vars"],
+        auto_shortflags=False,
+        help={name: _HELP[name] for name in names},
+    )(run)
+    return made

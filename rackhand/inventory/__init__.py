@@ -1,0 +1,21 @@
+"""Ansible inventories: hosts, groups, variables with the place where each was set, and patterns."""
+
+from rackhand.inventory.documents import Definition, Layer, Origin, shown
+from rackhand.inventory.extra_vars import extra_layer
+from rackhand.inventory.inventory import Group, Host, Inventory, load_inventory
+from rackhand.inventory.names import did_you_mean
+from rackhand.inventory.variables import Variables
+
+__all__ = [
+    "Definition",
+    "Group",
+    "Host",
+    "Inventory",
+    "Layer",
+    "Origin",
+    "Variables",
+    "did_you_mean",
+    "extra_layer",
+    "load_inventory",
+    "shown",
+]

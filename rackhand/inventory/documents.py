@@ -1,0 +1,224 @@
+"""Reads YAML (and so JSON) files, and knows the line of every value in them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from rackhand.errors import UserError
+
+if TYPE_CHECKING:
+    from yaml import SafeLoader as _BaseLoader
+else:
+    # libyaml's parser gives the same marks ten times faster, and is not in every build of PyYAML.
+    _BaseLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_NOT_SUPPORTED = "vault values are not supported yet"
+
+
+class Unsafe(str):
+    """Text tagged `!unsafe`: never a template, whatever it contains."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a value was set: the file as messages show it, and the line counted from 1, if the place has
+    lines."""
+
+    file: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.file if self.line is None else f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """The value of one file, and the YAML nodes that it was made of."""
+
+    file: str
+    value: Any
+    root: Node | None = None
+
+    def origin(self, *path: str | int) -> Origin:
+        """Where the value at `path` was set; for a value that only a template knows, where that template
+        is."""
+        if self.root is None:
+            return Origin(file=self.file)
+        return Origin(file=self.file, line=_find(self.root, path)[0].start_mark.line + 1)
+
+    def text(self, *path: str | int) -> str | None:
+        """A scalar as it was written, before YAML made a number or a boolean of it."""
+        node = None if self.root is None else _find(self.root, path)[1]
+        return node.value if isinstance(node, ScalarNode) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """One value given to one variable: what it is, and where in which document."""
+
+    value: Any
+    document: Document
+    path: tuple[str | int, ...]
+
+    def origin(self, *path: str | int) -> Origin:
+        return self.document.origin(*self.path, *path)
+
+    def text(self, *path: str | int) -> str | None:
+        return self.document.text(*self.path, *path)
+
+
+#: The variables that one place (a file, a section of the inventory) sets.
+Layer = Mapping[str, Definition]
+
+
+def layer(document: Document, *path: str | int, variables: Mapping[Any, Any] | None) -> Layer:
+    """The definitions of a mapping of variables that stands at `path` in the document."""
+    for name in variables or {}:
+        if not isinstance(name, str):
+            raise UserError(f"{document.origin(*path, name)}: {name!r}: a variable's name is text: quote it")
+    return {
+        name: Definition(value=value, document=document, path=(*path, name))
+        for name, value in (variables or {}).items()
+    }
+
+
+def dotted(path: tuple[str | int, ...]) -> str:
+    return ".".join(map(str, path))
+
+
+def shown(path: Path) -> str:
+    """A path as messages show it: relative to the working directory where it lies below that."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def read(path: Path) -> Document:
+    """The one YAML or JSON document of a file. Raises UserError with file and line."""
+    file = shown(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{file}:{line}: is not UTF-8 text") from None
+    return parse(text, file)
+
+
+def parse(text: str, file: str) -> Document:
+    """`read` for text that did not come from a file; `file` is what messages call it."""
+    if text.startswith("$ANSIBLE_VAULT;"):
+        raise UserError(f"{file}:1: {_NOT_SUPPORTED}")
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            return Document(file=file, value=None)
+        _refuse(root, lambda node, message: UserError(f"{file}:{node.start_mark.line + 1}: {message}"))
+        value = loader.construct_document(root)
+        if text.lstrip().startswith("{"):
+            # JSON is YAML, but for numbers like 1e5, which YAML takes for text.
+            with suppress(ValueError):
+                value = json.loads(text)
+        return Document(file=file, value=value, root=root)
+    except yaml.MarkedYAMLError as error:
+        raise _syntax_error(error, text, file) from None
+    except yaml.reader.ReaderError as error:
+        line = text.encode().count(b"\n", 0, error.position) + 1
+        raise UserError(f"{file}:{line}: contains a control character") from None
+    except ValueError as error:
+        # PyYAML's own conversions, as of the date 2026-02-30.
+        raise UserError(f"{file}: {error}") from None
+    except RecursionError:
+        raise UserError(f"{file}: is nested too deeply") from None
+    finally:
+        loader.dispose()
+
+
+class _Loader(_BaseLoader):
+    def unsafe(self, node: Node) -> Any:
+        if isinstance(node, ScalarNode):
+            return Unsafe(self.construct_scalar(node))
+        if isinstance(node, SequenceNode):
+            return [self.unsafe(item) for item in node.value]
+        assert isinstance(node, MappingNode)
+        return {self.construct_object(key, deep=True): self.unsafe(value) for key, value in node.value}
+
+
+_Loader.add_constructor("!unsafe", _Loader.unsafe)
+
+
+def _refuse(root: Node, problem: Callable[[Node, str], UserError]) -> None:
+    """Finds what PyYAML would let pass: keys set twice, aliases that contain themselves, encrypted values."""
+    done: set[int] = set()
+    above: set[int] = set()
+
+    def visit(node: Node) -> None:
+        if id(node) in above:
+            raise problem(node, "an alias refers to what contains it")
+        if id(node) in done:
+            return
+        if node.tag in ("!vault", "!vault-encrypted"):
+            raise problem(node, _NOT_SUPPORTED)
+        if isinstance(node, ScalarNode):
+            return
+        above.add(id(node))
+        if isinstance(node, MappingNode):
+            first: dict[tuple[str, str], Node] = {}
+            for key, value in node.value:
+                if isinstance(key, ScalarNode):
+                    before = first.setdefault((key.tag, key.value), key)
+                    if before is not key:
+                        line = before.start_mark.line + 1
+                        raise problem(key, f"{key.value!r} is set twice, first on line {line}")
+                visit(key)
+                visit(value)
+        else:
+            for item in node.value:
+                visit(item)
+        above.remove(id(node))
+        done.add(id(node))
+
+    visit(root)
+
+
+def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str) -> UserError:
+    mark = error.problem_mark or error.context_mark
+    line = mark.line if mark else 0
+    source = text.splitlines()[line] if line < len(text.splitlines()) else ""
+    message = error.problem or str(error)
+    if "unhashable" in message and "{{" in source:
+        message = 'a value that begins with "{{" needs quotes around it'
+    elif mark and source[mark.column : mark.column + 1] == "\t":
+        message = "a tab cannot indent YAML: use spaces"
+    elif message.startswith("could not determine a constructor for the tag"):
+        message = f"unknown tag {message.split()[-1]}"
+    return UserError(f"{file}:{line + 1}: {message}")
+
+
+def _find(node: Node, path: tuple[str | int, ...]) -> tuple[Node, Node | None]:
+    """The node that shows the place (a mapping's key, an item) and the node of the value, None where the path
+    leaves the document."""
+    place = node
+    value: Node | None = node
+    for key in path:
+        found: tuple[Node, Node] | None = None
+        if isinstance(value, MappingNode):
+            # Merged keys (`<<`) come first in a node that was constructed, so the last one is the one that
+            # holds.
+            found = next((pair for pair in reversed(value.value) if pair[0].value == str(key)), None)
+        elif isinstance(value, SequenceNode) and isinstance(key, int) and key < len(value.value):
+            found = (value.value[key], value.value[key])
+        if found is None:
+            return place, None
+        place, value = found
+    return place, value

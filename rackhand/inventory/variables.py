@@ -1,0 +1,161 @@
+"""A host's variables: layers of definitions, the later ones winning, templated when they are read."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rackhand.errors import UserError
+from rackhand.inventory.documents import Definition, Layer, Origin, Unsafe, dotted
+
+
+class SelfReference(UserError):
+    """A variable whose template needs its own value: unlike one that is undefined, no default can stand in
+    for it."""
+
+
+class Variables(Mapping[str, Any]):
+    """Maps the variables set for a host to plain values, templates filled in. Reading one raises UserError,
+    naming file and line, when its template fails. As in Ansible a later layer replaces a variable as a whole,
+    mappings too.
+
+    `magic` holds what templates see besides (`inventory_hostname`, `groups`, `hostvars` ...): it is not
+    iterated over.
+    """
+
+    def __init__(self, layers: Sequence[Layer], magic: Mapping[str, Any]) -> None:
+        self._layers = tuple(layers)
+        self._magic = magic
+        self._winning: dict[str, Definition] = {
+            name: found for layer in layers for name, found in layer.items()
+        }
+        #: The variables as a view whose mappings fill in each template only when it is reached.
+        self.lazy: Mapping[str, Any] = _View(self, self.raw(), ())
+        self._rendered: dict[tuple[str | int, ...], Any] = {}
+        self._rendering: list[tuple[str | int, ...]] = []
+
+    def __getitem__(self, name: str) -> Any:
+        return plain(self.lazy[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._winning)
+
+    def __len__(self) -> int:
+        return len(self._winning)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._winning
+
+    def raw(self) -> dict[str, Any]:
+        """The variables with their templates unfilled."""
+        return {name: found.value for name, found in self._winning.items()}
+
+    def origin(self, name: str, *path: str | int) -> Origin | None:
+        """Where the value of a variable, or a part of it, was set; None when it is not set at all."""
+        found = self._winning.get(name)
+        return None if found is None else found.origin(*path)
+
+    def origins(self, name: str) -> tuple[Origin, ...]:
+        """Every place that sets a variable, the winning one last."""
+        return tuple(layer[name].origin() for layer in self._layers if name in layer)
+
+    def text(self, name: str, *path: str | int) -> str | None:
+        """A scalar as it was written in its file; None for what came out of a template."""
+        return self._winning[name].text(*path)
+
+    def overridden_by(self, layer: Layer) -> Variables:
+        """These variables with one more layer on top."""
+        return Variables((*self._layers, layer), self._magic)
+
+    def namespace(self) -> Mapping[str, Any]:
+        """What a template sees: the magic variables, which nothing overrides, and these."""
+        return ChainMap(self._magic, _Namespace(self))  # type: ignore[arg-type]  # neither is written to
+
+    def _lazy(self, value: Any, path: tuple[str | int, ...]) -> Any:
+        if isinstance(value, str):
+            return self._render(value, path) if is_template(value) else value
+        if isinstance(value, dict):
+            return _View(self, value, path)
+        if isinstance(value, list):
+            return [self._lazy(item, (*path, index)) for index, item in enumerate(value)]
+        return value
+
+    def _render(self, source: str, path: tuple[str | int, ...]) -> Any:
+        # Imported here because Jinja2 takes longer to load than most inventories, and many have no template.
+        from rackhand.inventory.templating import TemplateProblem, render
+
+        if path not in self._rendered:
+            where = self.origin(str(path[0]), *path[1:])
+            if path in self._rendering:
+                cycle = [*self._rendering[self._rendering.index(path) :], path]
+                raise SelfReference(
+                    f"{where}: {dotted(path)}: refers to itself: {' -> '.join(map(dotted, cycle))}"
+                )
+            self._rendering.append(path)
+            try:
+                self._rendered[path] = render(source, self.namespace())
+            except TemplateProblem as problem:
+                raise UserError(f"{where}: {dotted(path)}: {problem}") from None
+            finally:
+                self._rendering.pop()
+        return self._rendered[path]
+
+
+class _View(Mapping[Any, Any]):
+    """A mapping inside a variable, each value templated when it is read."""
+
+    def __init__(self, variables: Variables, raw: dict[Any, Any], path: tuple[str | int, ...]) -> None:
+        self._variables = variables
+        self._raw = raw
+        self._path = path
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._variables._lazy(self._raw[key], (*self._path, key))
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._raw
+
+    def __repr__(self) -> str:
+        return repr(plain(self))
+
+
+class _Namespace(Mapping[str, Any]):
+    """The variables as a template sees them: one whose own template fails is undefined, so that `default()`
+    applies."""
+
+    def __init__(self, variables: Variables) -> None:
+        self._variables = variables
+
+    def __getitem__(self, name: str) -> Any:
+        from rackhand.inventory.templating import or_undefined
+
+        return or_undefined(self._variables.lazy.__getitem__, name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._variables
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+
+def is_template(text: str) -> bool:
+    return ("{{" in text or "{%" in text or "{#" in text) and not isinstance(text, Unsafe)
+
+
+def plain(value: Any) -> Any:
+    """A value with all its templates filled in: dictionaries and lists of plain values."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value

@@ -1,0 +1,8 @@
+"""Throwaway real hosts on this machine: Debian with systemd, sshd and an address of its own, booted in about a second."""
+
+from rackhand.lab.host import LabHost
+from rackhand.lab.image import RELEASES
+from rackhand.lab.lab import Lab
+from rackhand.lab.machine import ensure_packages
+
+__all__ = ["RELEASES", "Lab", "LabHost", "ensure_packages"]

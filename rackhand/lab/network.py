@@ -1,0 +1,97 @@
+"""A lab's network: a bridge with a subnet of its own, and masquerading so that its hosts reach the outside."""
+
+import ipaddress
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from rackhand.errors import UserError
+from rackhand.lab.machine import run
+
+IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+# An empty nft table that exists exactly as long as forwarding is on because of us: both are gone after a reboot.
+FORWARDING = "rackhand_lab_forwarding"
+PREFIX = "rhlab"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """The network number N (1 to 254): bridge and nft table rhlabN, addresses 10.91.N.0/24."""
+
+    number: int
+
+    @property
+    def bridge(self) -> str:
+        """The bridge's name, which is the nft table's too."""
+        return f"{PREFIX}{self.number}"
+
+    def address(self, host: int) -> str:
+        """The address of a host; 1 is the bridge itself."""
+        return f"10.91.{self.number}.{host}"
+
+    @property
+    def subnet(self) -> ipaddress.IPv4Network:
+        """The subnet of the bridge and the hosts."""
+        return ipaddress.IPv4Network(f"{self.address(0)}/24")
+
+    def up(self) -> None:
+        """Make what is missing."""
+        if not Path("/sys/class/net", self.bridge).exists():
+            run("ip", "link", "add", self.bridge, "type", "bridge")
+        run("ip", "address", "replace", f"{self.address(1)}/24", "dev", self.bridge)
+        run("ip", "link", "set", self.bridge, "mtu", str(uplink_mtu()), "up")
+        _nft(
+            f"{self._no_table}\ntable ip {self.bridge} {{\n"
+            f"chain postrouting {{ type nat hook postrouting priority srcnat;\n"
+            f"ip saddr {self.subnet} ip daddr != {self.subnet} masquerade\n}}\n}}"
+        )
+        if IP_FORWARD.read_text().strip() == "0":
+            _nft(f"table ip {FORWARDING} {{}}")
+            IP_FORWARD.write_text("1")
+
+    def down(self) -> None:
+        """Remove all of it, however much there is."""
+        if Path("/sys/class/net", self.bridge).exists():
+            run("ip", "link", "delete", self.bridge)
+        _nft(self._no_table)
+
+    @property
+    def _no_table(self) -> str:
+        """Rules that delete the table whether or not it is there."""
+        return f"table ip {self.bridge} {{}}\ndelete table ip {self.bridge}"
+
+
+def stop_forwarding() -> None:
+    """Give the machine its own setting back, once no lab is left."""
+    if any(table == FORWARDING for table in _tables()):
+        IP_FORWARD.write_text("0")
+        _nft(f"delete table ip {FORWARDING}")
+
+
+def free(claimed: set[int]) -> Network:
+    """A network that no lab has claimed and that no route of this machine leads to."""
+    routes = [
+        ipaddress.ip_network(route["dst"], strict=False)
+        for route in json.loads(run("ip", "-json", "-4", "route", "show", "table", "all"))
+        if route["dst"] != "default"
+    ]
+    for number in range(1, 255):
+        network = Network(number=number)
+        if number not in claimed and not any(network.subnet.overlaps(route) for route in routes):
+            return network
+    raise UserError("no free subnet for a lab: all of 10.91.1.0/24 to 10.91.254.0/24 are in use on this machine")
+
+
+def uplink_mtu() -> int:
+    """The MTU of the device of the default route, in bytes: larger packets of a host would not get through."""
+    routes = json.loads(run("ip", "-json", "-4", "route", "show", "default"))
+    return int(Path("/sys/class/net", routes[0]["dev"], "mtu").read_text()) if routes else 1500
+
+
+def _tables() -> list[str]:
+    listed = json.loads(run("nft", "--json", "list", "tables"))["nftables"]
+    return [entry["table"]["name"] for entry in listed if "table" in entry]
+
+
+def _nft(rules: str) -> None:
+    run("nft", "--file", "-", stdin=rules)

@@ -1,0 +1,185 @@
+"""What a person is told of an event: lines of text, each in parts with a tone that a renderer may colour."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from rackhand.report import INTERRUPTED, Event, HostReport, Report
+
+Tone = Literal["", "ok", "changed", "failed", "quiet", "added", "removed"]
+#: The parts of one line, in order.
+Line = tuple[tuple[str, Tone], ...]
+
+_INDENT = " " * 6
+#: More hosts than this are counted, not named.
+_NAMED = 5
+
+
+def told(event: Event, report: Report, *, diff: bool) -> Iterator[Line]:
+    """The lines for an event, given the report that includes it. `diff` asks for what changes, key by key."""
+    name = event.get("host", "")
+    match event["event"]:
+        case "run":
+            yield ((_header(report), "quiet"),)
+        case "interrupt":
+            yield (
+                (
+                    "interrupted: hosts stop before their switch; Ctrl-C again leaves them to themselves",
+                    "failed",
+                ),
+            )
+        case "upload":
+            yield _line(report, name, "upload", "quiet", size(event["bytes"]))
+        case "notice":
+            verb, tone = _NOTICES.get(event["level"], ("note", "quiet"))
+            first, *more = event["text"].split("\n")
+            yield _line(report, name, verb, tone, first)
+            yield from _block(more)
+        case "resource" if event["status"] == "changed":
+            verb = "would change" if report.check else "changed"
+            yield _line(report, name, verb, "changed", event["id"], event["seconds"])
+            if diff:
+                for change in event["changes"]:
+                    yield from _change(change)
+        case "resource" if event["status"] == "failed":
+            yield _line(report, name, "failed", "failed", event["id"], event["seconds"])
+            yield from _block(event["message"].split("\n"))
+            if event["log"]:
+                yield from _block([_speaker(event["id"])])
+                yield from _block(event["log"], deeper=2)
+        case "unreachable" | "lost" | "error" | "refused" as verb:
+            first, *more = event["reason"].split("\n")
+            yield _line(report, name, "failed" if verb == "error" else verb, "failed", first)
+            yield from _block(more)
+        case "end" if event["reason"] and not event["interrupted"] and report.hosts[name].step is None:
+            first, *more = event["reason"].split("\n")
+            yield _line(report, name, "failed", "failed", first)
+            yield from _block(more)
+        case "done":
+            yield ()
+            yield from (_recap(name, host) for name, host in report.hosts.items())
+            yield ()
+            yield from _summary(report)
+
+
+_NOTICES: dict[str, tuple[str, Tone]] = {"warning": ("warning", "changed"), "error": ("error", "failed")}
+
+
+def duration(seconds: float) -> str:
+    """Three figures are enough to compare by."""
+    if seconds >= 100:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest} s"
+    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+
+
+def size(count: int) -> str:
+    """A number of bytes, in the unit that suits it."""
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
+
+
+def _header(report: Report) -> str:
+    hosts = list(report.hosts)
+    where = ", ".join(hosts) if len(hosts) <= _NAMED else f"{len(hosts)} hosts"
+    check = ", changing nothing" if report.check else ""
+    return f"{report.command} on {where}{check} (run {report.run})"
+
+
+def _line(report: Report, host: str, verb: str, tone: Tone, text: str, seconds: float | None = None) -> Line:
+    width = max(map(len, report.hosts), default=0)
+    lead = f"{host:<{width}}  " if host else ""
+    padded = f"{verb:<{12 if report.check else 7}}  "
+    return (
+        (lead, ""),
+        (padded, tone),
+        (text, ""),
+        ("" if seconds is None else f"  ({duration(seconds)})", "quiet"),
+    )
+
+
+def _block(lines: list[str], *, deeper: int = 0) -> Iterator[Line]:
+    return (((" " * deeper + _INDENT + line, ""),) for text in lines for line in text.split("\n"))
+
+
+def _speaker(resource: str) -> str:
+    return f"{'the application' if resource.startswith(('instance:', 'probe:')) else 'the host'} said:"
+
+
+def _change(change: dict[str, Any]) -> Iterator[Line]:
+    if "diff" not in change:
+        yield ((f"{_INDENT}{change['key']}: {_value(change['before'])} → {_value(change['after'])}", ""),)
+        return
+    for line in change["diff"].split("\n"):
+        tone: Tone = "added" if line.startswith("+") else "removed" if line.startswith("-") else ""
+        if line.startswith(("+++ ", "--- ", "@@ ")):
+            tone = "quiet"
+        yield ((_INDENT + line, tone),)
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "(none)"
+    if isinstance(value, str) and value and "\n" not in value:
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+_COUNTED: dict[str, Tone] = {
+    "ok": "ok",
+    "changed": "changed",
+    "unreachable": "failed",
+    "failed": "failed",
+    "rescued": "changed",
+}
+
+
+def _recap(name: str, host: HostReport) -> Line:
+    """Ansible's line, to the space: programs read it."""
+    counts = host.counts()
+    bad = counts["failed"] or counts["unreachable"]
+    tone: Tone = "failed" if bad else "changed" if counts["changed"] else "ok"
+    parts: list[tuple[str, Tone]] = [(f"{name:<26}", tone), (" :", "")]
+    for key, count in counts.items():
+        parts += [(" ", ""), (f"{key}={count:<4}", _COUNTED.get(key, "") if count else "")]
+    return tuple(parts)
+
+
+def _end(host: HostReport, check: bool) -> str:
+    """How a host ended, in the words of the last line."""
+    if host.outcome != "ok":
+        return host.outcome or "not started"
+    if not host.changed:
+        return "as wanted"
+    return "would change" if check else "changed"
+
+
+def _summary(report: Report) -> Iterator[Line]:
+    """In what state hosts are left: each of them after an interrupt, else those in trouble; then all, counted."""
+    took: tuple[str, Tone] = (f" ({duration(report.seconds)})", "quiet")
+    if len(report.hosts) == 1:
+        ((name, host),) = report.hosts.items()
+        yield (f"{name}: {report.standing(name)}", _tone(host)), took
+        return
+    groups: dict[str, list[str]] = {}
+    for name, host in report.hosts.items():
+        if host.outcome != "ok" or report.exit_code == INTERRUPTED:
+            groups.setdefault(report.standing(name), []).append(name)
+    for standing, names in groups.items():
+        yield ((f"{', '.join(names)}: {standing}", _tone(report.hosts[names[0]])),)
+    ends = Counter(_end(host, report.check) for host in report.hosts.values())
+    if list(ends) == ["as wanted"]:
+        words = "nothing to change"
+    else:
+        words = ", ".join(f"{count} {end}" for end, count in ends.items())
+    yield (f"{len(report.hosts)} hosts: {words}", ""), took
+
+
+def _tone(host: HostReport) -> Tone:
+    if host.outcome != "ok":
+        return "failed"
+    return "changed" if host.changed else "ok"

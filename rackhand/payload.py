@@ -1,0 +1,82 @@
+"""The agent as it is sent to a host, and the command there that takes it."""
+
+import io
+import shlex
+import zipfile
+from functools import cache
+from pathlib import Path
+
+from rackhand import agent
+
+#: Python on the host older than this is refused.
+OLDEST_PYTHON = (3, 10)
+
+#: Exit codes of the command before the agent runs.
+REFUSED, NO_PYTHON = 72, 73
+
+# Reads the archive from its standard input into memory and runs it from there: nothing is written to the host.
+_BOOTSTRAP = """\
+import os,sys
+if sys.version_info<{oldest}:
+ print("rackhand: Python {wanted} or later is needed, and the host has "+sys.version.split()[0],file=sys.stderr)
+ sys.exit({refused})
+n={size}
+f=os.memfd_create("rackhand")
+while n:
+ b=os.read(0,min(n,65536))
+ if not b:sys.exit({refused})
+ os.write(f,b)
+ n-=len(b)
+sys.path.insert(0,"/proc/self/fd/%d"%f)
+from rackhand.agent.main import main
+sys.exit(main())
+"""
+
+# Installs Python where a host has none, in the same connection.
+_LAUNCH = """\
+if ! command -v python3 >/dev/null 2>&1; then
+  if ! command -v apt-get >/dev/null 2>&1; then
+    echo "rackhand: the host has no apt: Rackhand manages Debian and Ubuntu hosts" >&2; exit {refused}
+  elif [ {install} = no ]; then
+    echo "rackhand: the host has no Python 3: a deploy installs it first" >&2; exit {no_python}
+  elif [ ! -d /run/systemd/system ]; then
+    echo "rackhand: systemd is not running as init: Rackhand manages services through it" >&2; exit {refused}
+  fi
+  export DEBIAN_FRONTEND=noninteractive
+  {{ apt-get -qq update && apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 install python3; }} \\
+    >/dev/null </dev/null || {{ echo "rackhand: Python 3 could not be installed" >&2; exit {refused}; }}
+fi
+exec python3 -I -S -c {bootstrap}
+"""
+
+
+@cache
+def archive() -> bytes:
+    """The agent's modules as a zip file: the same bytes for the same source."""
+    folder = Path(agent.__file__).parent
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        _add(file, "rackhand/__init__.py", b"")
+        for path in sorted(folder.rglob("*.py")):
+            _add(file, f"rackhand/agent/{path.relative_to(folder).as_posix()}", path.read_bytes())
+    return buffer.getvalue()
+
+
+def _add(file: zipfile.ZipFile, name: str, data: bytes) -> None:
+    info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    info.compress_type = zipfile.ZIP_DEFLATED
+    file.writestr(info, data)
+
+
+def command(*, install_python: bool) -> str:
+    """A shell command that reads the archive from its standard input and becomes the agent."""
+    bootstrap = _BOOTSTRAP.format(
+        oldest=OLDEST_PYTHON, wanted=".".join(map(str, OLDEST_PYTHON)), refused=REFUSED, size=len(archive())
+    )
+    launch = _LAUNCH.format(
+        refused=REFUSED,
+        no_python=NO_PYTHON,
+        install="yes" if install_python else "no",
+        bootstrap=shlex.quote(bootstrap),
+    )
+    return f"sh -c {shlex.quote(launch)}"

@@ -1,0 +1,199 @@
+"""A report: what a run has come to, folded from its events. The same events always give the same report.
+
+An event is a dict. Those of a host's agent and those of the controller look alike: "event" says what
+happened, "host" to which host, "at" when, in seconds since the run began. The first is "run", the last "done"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+Event = Mapping[str, Any]
+
+#: How far a host has come. After "uploading" these are the stages of its plan.
+Phase = Literal[
+    "waiting", "connecting", "planning", "planned", "uploading", "prepare", "switch", "verify", "retire"
+]
+#: How a host ended.
+Outcome = Literal["ok", "failed", "undone", "unreachable", "lost", "interrupted"]
+
+#: Phases in which the host has not been sent a plan, and those in which it has not begun to carry one out.
+_UNASKED: tuple[Phase, ...] = ("waiting", "connecting", "planning")
+_UNTOUCHED: tuple[Phase, ...] = (*_UNASKED, "planned", "uploading")
+
+FAILED, UNREACHABLE, INTERRUPTED = 2, 4, 99
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostReport:
+    """What is known of one host. `phase` is the last one reached, `outcome` is None until the host has ended, `step`
+    is the id of the resource that is being worked on or at which the host failed. Times are in seconds since the run
+    began."""
+
+    phase: Phase = "waiting"
+    outcome: Outcome | None = None
+    step: str | None = None
+    resources: int = 0
+    ok: int = 0
+    changed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    reason: str | None = None
+    log: tuple[str, ...] = ()
+    #: Something went wrong while the host took its changes back.
+    undo_failed: bool = False
+    began: float = 0.0
+    ended: float | None = None
+
+    @property
+    def done(self) -> int:
+        """How many of its resources have been dealt with."""
+        return self.ok + self.changed + self.failed + self.skipped
+
+    @property
+    def seconds(self) -> float | None:
+        return None if self.ended is None else self.ended - self.began
+
+    def counts(self) -> dict[str, int]:
+        """Ansible's counts, in its order and with its meanings: what was changed is ok as well."""
+        return {
+            "ok": self.ok + self.changed,
+            "changed": self.changed,
+            "unreachable": int(self.outcome in ("unreachable", "lost")),
+            "failed": self.failed,
+            "skipped": self.skipped,
+            "rescued": int(self.outcome == "undone"),
+            "ignored": 0,
+        }
+
+    def after(self, event: Event, at: float) -> HostReport:
+        """The report once this event of the host has happened."""
+        match event["event"]:
+            case "connecting":
+                return replace(self, phase="connecting", began=at)
+            case "facts":
+                return replace(self, phase="planning")
+            case "planned":
+                return replace(self, phase="planned", resources=event["resources"])
+            case "need" | "upload":
+                return replace(self, phase="uploading")
+            case "begin":
+                return replace(self, phase=event["stage"], step=event["id"])
+            case "resource":
+                status: str = event["status"]
+                report = replace(self, **{status: getattr(self, status) + 1})
+                if status == "failed":
+                    return replace(report, step=event["id"], log=tuple(event.get("log", ())))
+                return replace(report, step=None)
+            case "notice":
+                # Once a resource has failed, all that the agent still does is undo.
+                undo_failed = self.failed > 0 and event["level"] == "error"
+                return replace(self, undo_failed=self.undo_failed or undo_failed)
+            case "end":
+                counts = {name: event[name] for name in ("ok", "changed", "failed", "skipped")}
+                return replace(self, **counts).over(_outcome(event), at, event["reason"])
+            case "answered":
+                return self.over("ok", at, None)
+            case "error" | "refused":
+                return replace(self, failed=1).over("failed", at, event["reason"])
+            case "unreachable":
+                return self.over("unreachable", at, event["reason"])
+            case "lost":
+                return self.over("lost", at, event["reason"])
+            case _:
+                return self
+
+    def over(self, outcome: Outcome, at: float, reason: str | None) -> HostReport:
+        return replace(self, outcome=outcome, ended=at, reason=reason)
+
+    def cut_off(self, at: float) -> HostReport:
+        """The report once the run is over and no more will be heard of this host."""
+        if self.outcome is not None or self.phase == "waiting":
+            return self
+        if self.phase in _UNASKED:
+            return self.over("interrupted", at, None)
+        return self.over("lost", at, "the run ended before the host did")
+
+
+def _outcome(end: Event) -> Outcome:
+    if end["interrupted"]:
+        return "interrupted"
+    if end["undone"]:
+        return "undone"
+    return "failed" if end["reason"] else "ok"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What is known of a run. Hosts are in the order in which the run names them."""
+
+    run: str = ""
+    command: str = ""
+    check: bool = False
+    hosts: Mapping[str, HostReport] = field(default_factory=dict)
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    def after(self, event: Event) -> Report:
+        """The report once this event has happened."""
+        at: float = event.get("at", self.seconds)
+        if event["event"] == "run":
+            hosts = {name: HostReport() for name in event["hosts"]}
+            return Report(run=event["run"], command=event["command"], check=event["check"], hosts=hosts)
+        if event["event"] == "done":
+            at = event["seconds"]
+            hosts = {name: host.cut_off(at) for name, host in self.hosts.items()}
+            return replace(self, hosts=hosts, seconds=at, interrupted=event["interrupted"])
+        name = event.get("host")
+        if name is None:
+            return replace(self, seconds=at)
+        host = self.hosts.get(name, HostReport()).after(event, at)
+        return replace(self, hosts={**self.hosts, name: host}, seconds=at)
+
+    @property
+    def exit_code(self) -> int:
+        hosts = self.hosts.values()
+        if self.interrupted or any(host.outcome == "interrupted" for host in hosts):
+            return INTERRUPTED
+        failed = any(host.outcome in ("failed", "undone") for host in hosts)
+        unreachable = any(host.outcome in ("unreachable", "lost") for host in hosts)
+        return FAILED * failed | UNREACHABLE * unreachable
+
+    def standing(self, name: str) -> str:
+        """In what state the host is left, for whoever has to decide what to do next."""
+        host = self.hosts[name]
+        match host.outcome:
+            case None:
+                return "not started, untouched"
+            case "ok" if not host.changed:
+                return f"all {host.ok} as wanted, nothing to change"
+            case "ok":
+                verb = "would change" if self.check else "changed"
+                return f"{verb} {host.changed} of {host.ok + host.changed}"
+            case "unreachable":
+                return "unreachable, untouched"
+            case "lost" if self.check or host.phase in _UNASKED:
+                return "connection ended, untouched"
+            case "lost":
+                return (
+                    "connection ended: the host goes on alone; run the same command again to see how it ended"
+                )
+            case "interrupted" if self.check or not host.changed:
+                return "interrupted before anything was changed"
+            case "interrupted":
+                return (
+                    "interrupted before the switch: what served before goes on serving; "
+                    "run the same command again to go on"
+                )
+        return f"failed{f' at {host.step}' if host.step else ''}: {self._left_by_failure(host)}"
+
+    def _left_by_failure(self, host: HostReport) -> str:
+        if host.undo_failed:
+            return "the switch was undone, with the errors above"
+        if host.outcome == "undone":
+            return "the switch was undone, what served before serves again"
+        # What fails behind the preparations is undone, unless nothing had been applied there.
+        if self.check or host.phase in _UNTOUCHED or (host.phase != "prepare" and not host.changed):
+            return "nothing was changed"
+        return "what served before goes on serving"

@@ -1,0 +1,34 @@
+"""The record of a run on the controller: its events, one JSON object a line, as in its output."""
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+#: How many runs are remembered.
+KEPT = 200
+
+
+class RunLog:
+    """Writes folder/RUN.jsonl, readable by its owner alone. Secrets were taken out where the events come from."""
+
+    def __init__(self, folder: Path, run: str) -> None:
+        self._folder = folder
+        self._path = folder / f"{run}.jsonl"
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        for old in sorted(self._folder.glob("*.jsonl"))[: -KEPT + 1]:
+            old.unlink(missing_ok=True)
+        self._file = open(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", encoding="utf-8")
+        return self
+
+    def write(self, event: dict[str, Any]) -> None:
+        self._file.write(json.dumps(event, separators=(",", ":")) + "\n")
+        self._file.flush()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()

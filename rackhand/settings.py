@@ -1,0 +1,522 @@
+"""What a host's variables mean to Rackhand: read once, checked in full, typed.
+
+A class says what each setting is for; the function that fills it says what it may be. All mistakes of a host
+are reported together, each with file, line and path.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+from rackhand.errors import UserError
+from rackhand.inventory import Host, Origin, Variables, did_you_mean, extra_layer, shown
+
+Worker = Literal["uvicorn", "sync", "gthread", "asgi"]
+Server = Literal["gunicorn", "uvicorn"]
+Kind = Literal["ssh", "local"]
+
+# The user and the units of an application are called rackhand-NAME. A user's name has at most 32 characters,
+# starts with a small letter or `_`, and may hold `-`, which systemd reads as a slash in names that it
+# unescapes. What remains is valid for both, and as it is in paths and in a Python identifier.
+_APP_NAME = re.compile(r"[a-z][a-z0-9_]{0,22}")
+_MODULE_OBJECT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+# What nginx takes literally everywhere, in no need of quotes or percent signs.
+_ROUTE = re.compile(r"/|(/(?!\.{1,2}(/|$))[A-Za-z0-9._~@+-]+)+")
+_HEALTH = re.compile(r"/[A-Za-z0-9._~@+/%?=&-]*")
+_SERVER_NAME = re.compile(r"_|[A-Za-z0-9*.-]+")
+_GROUP = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+#: More workers or threads than this are a slip of the pen.
+_MANY = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionSettings:
+    """How to reach a host, from Ansible's variables. `timeout` in seconds. None leaves the choice to SSH's
+    own configuration, and for the interpreter to discovery."""
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+    kind: Kind = "ssh"
+    private_key_file: Path | None = None
+    ssh_common_args: tuple[str, ...] = ()
+    password: str | None = field(default=None, repr=False)
+    become: bool = False
+    become_user: str = "root"
+    become_password: str | None = field(default=None, repr=False)
+    timeout: int = 10
+    python_interpreter: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """One application. `path` is an existing folder on the controller, `app` its `module:object`. Times in
+    seconds: `timeout` for one request, `drain` for an old instance to end what it has begun, `health_timeout` for
+    a new one to become healthy. `worker_memory` is what one worker takes, in MiB. `worker` None: by what the
+    object is. `origin` is where the application is declared."""
+
+    name: str
+    path: Path
+    app: str
+    route: str
+    worker: Worker | None = None
+    server: Server = "gunicorn"
+    workers: int | str = "auto"
+    threads: int = 2
+    health: str = "/health"
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout: int = 30
+    drain: int = 30
+    health_timeout: int = 30
+    worker_memory: int = 128
+    #: Further groups of the host, for what the application may read (adm: nginx's logs).
+    groups: tuple[str, ...] = ()
+    origin: Origin = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NginxSettings:
+    """The site on port 80. `read_timeout` is how many seconds an application may be silent within one request
+    or WebSocket; `max_body_mb` the largest request body in MiB."""
+
+    server_name: str = "_"
+    max_body_mb: int = 16
+    read_timeout: int = 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostSettings:
+    """All that is set for one host."""
+
+    name: str
+    groups: tuple[str, ...]
+    connection: ConnectionSettings
+    apps: tuple[App, ...]
+    nginx: NginxSettings
+    keep_releases: int
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must be shown nowhere."""
+        own = (self.connection.password, self.connection.become_password)
+        return tuple(secret for secret in own if secret)
+
+
+def host_settings(host: Host, project: Path, extra_vars: Iterable[str] | None = None) -> HostSettings:
+    """The settings of a host; relative paths in them start at `project`, `extra_vars` are options as
+    Ansible's `-e`. Raises UserError with one line for each mistake."""
+    variables = host.vars.overridden_by(extra_layer(extra_vars)) if extra_vars else host.vars
+    problems: list[str] = []
+    fields = _Fields(variables, (), variables.lazy, problems)
+    settings = HostSettings(
+        name=host.name,
+        groups=host.groups,
+        connection=_connection(fields, host, project),
+        apps=tuple(_app(app, project) for app in fields.mappings("apps")),
+        nginx=_nginx(fields.mapping("rackhand_nginx")),
+        keep_releases=fields.whole("rackhand_keep_releases", 5, least=1),
+    )
+    routes: dict[str, App] = {}
+    for app in settings.apps:
+        if (first := routes.setdefault(app.route, app)) is not app and app.route:
+            fields.problem(("apps", app.name, "route"), f"{app.route} is the route of {first.name} already")
+    # Other variables belong to the user; only these cannot be anything but ours.
+    fields.refuse_unknown("rackhand_")
+    if problems:
+        raise UserError("\n".join(dict.fromkeys(problems)))
+    return settings
+
+
+def _connection(fields: _Fields, host: Host, project: Path) -> ConnectionSettings:
+    def key_file(value: Any) -> Path:
+        path = project / Path(_text(value)).expanduser()
+        if not path.is_file():
+            raise ValueError(f"should be a file: {shown(path)} is not one")
+        return path
+
+    fields.choice("ansible_become_method", ("sudo",), "sudo")
+    interpreter = fields.text("ansible_python_interpreter", "auto")
+    return ConnectionSettings(
+        host=fields.word(fields.last("ansible_host", "ansible_ssh_host"), host.name),
+        user=fields.word(fields.last("ansible_user", "ansible_ssh_user"), "") or None,
+        port=fields.whole(fields.last("ansible_port", "ansible_ssh_port"), 0, least=1, most=65535) or None,
+        kind=fields.convert("ansible_connection", _kind, "ssh"),
+        private_key_file=fields.convert(
+            fields.last("ansible_private_key_file", "ansible_ssh_private_key_file"), key_file, None
+        ),
+        ssh_common_args=tuple(
+            argument
+            for name in ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args")
+            for argument in fields.convert(name, _arguments, ())
+        ),
+        password=fields.secret(fields.last("ansible_password", "ansible_ssh_pass", "ansible_ssh_password")),
+        become=fields.flag("ansible_become", False),
+        become_user=fields.word(fields.last("ansible_become_user", "ansible_sudo_user"), "root"),
+        become_password=fields.secret(
+            fields.last("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
+        ),
+        timeout=fields.whole(fields.last("ansible_timeout", "ansible_ssh_timeout"), 10, least=1),
+        python_interpreter=None if interpreter.startswith("auto") else interpreter,
+    )
+
+
+def _app(fields: _Fields, project: Path) -> App:
+    def folder(value: Any) -> Path:
+        path = project / _text(value)
+        if not path.is_dir():
+            raise ValueError(f"should be a folder: {shown(path)} is not one")
+        return path.resolve()
+
+    name = str(fields.path[-1])
+    if not _APP_NAME.fullmatch(name):
+        fields.problem((), "an application's name has at most 23 small letters, digits and _, a letter first")
+    app = App(
+        name=name,
+        path=fields.required("path", folder, project),
+        app=fields.required("app", _matching(_MODULE_OBJECT, "module:object, as app:app"), ""),
+        route=fields.required("route", _matching(_ROUTE, "a path like /shop, or /"), ""),
+        worker=fields.choice("worker", get_args(Worker), None),
+        server=fields.choice("server", get_args(Server), "gunicorn"),
+        workers=fields.convert("workers", _workers, "auto"),
+        threads=fields.whole("threads", 2, least=1, most=_MANY),
+        health=fields.convert("health", _matching(_HEALTH, "a path like /health"), "/health"),
+        env=dict(_env(fields.mapping("env"))),
+        timeout=fields.whole("timeout", 30, least=1),
+        drain=fields.whole("drain", 30, least=1),
+        groups=fields.convert("groups", _groups, ()),
+        health_timeout=fields.whole("health_timeout", 30, least=1),
+        worker_memory=fields.whole("worker_memory", 128, least=1),
+        origin=fields.origin(()),
+    )
+    if app.worker not in (None, "gthread") and "threads" in fields.values:
+        fields.problem(("threads",), f"only the worker gthread has threads, and this is {app.worker}")
+    if app.server == "uvicorn" and app.worker not in (None, "uvicorn"):
+        fields.problem(("worker",), f"the server uvicorn has no worker {app.worker}: that is gunicorn's")
+    fields.refuse_unknown()
+    return app
+
+
+def _groups(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) and _GROUP.fullmatch(name) for name in value):
+        raise ValueError(f"should be a list of group names, got {value!r}")
+    return tuple(value)
+
+
+def _env(fields: _Fields) -> Iterable[tuple[str, str]]:
+    for key in fields.values:
+        if not isinstance(key, str) or not _ENV_KEY.fullmatch(key):
+            fields.problem(
+                (key,), "the name of an environment variable has letters, digits and _, no digit first"
+            )
+        # Values may be secrets: no message shows one.
+        yield key, fields.convert(key, partial(_env_value, fields.written(key)), "")
+
+
+def _env_value(written: str | None, value: Any) -> str:
+    if value is None:
+        raise ValueError('has no value: write "" for an empty one')
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ValueError("should be text: quote it")
+    if not isinstance(value, str) and written is not None and str(value) != written:
+        raise ValueError("is a number that YAML would write differently: quote it")
+    if _CONTROL.search(str(value)):
+        raise ValueError("may not contain line breaks or control characters")
+    return str(value)
+
+
+def _nginx(fields: _Fields) -> NginxSettings:
+    settings = NginxSettings(
+        server_name=fields.convert("server_name", _matching(_SERVER_NAME, "a host name"), "_"),
+        max_body_mb=fields.whole("max_body_mb", 16, least=1),
+        read_timeout=fields.whole("read_timeout", 3600, least=1),
+    )
+    fields.refuse_unknown()
+    return settings
+
+
+# Values
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ValueError(f"should be text, got {_got(value)}")
+    if _CONTROL.search(str(value)):
+        raise ValueError("may not contain line breaks or control characters")
+    return str(value)
+
+
+def _word(value: Any) -> str:
+    """For what becomes an argument of a command: it must not look like an option, nor like several words."""
+    text = _text(value)
+    if not text or text.startswith("-") or re.search(r"\s", text):
+        raise ValueError(f"should be one word that does not begin with a dash, got {text!r}")
+    return text
+
+
+def _secret(value: Any) -> str:
+    try:
+        return _text(value)
+    except ValueError:
+        raise ValueError("should be text on one line") from None
+
+
+def _matching(pattern: re.Pattern[str], what: str) -> Callable[[Any], str]:
+    def convert(value: Any) -> str:
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise ValueError(f"should be {what}, got {_got(value)}")
+        return value
+
+    return convert
+
+
+def _whole(value: Any) -> int:
+    # Text, because that is what templates and --extra-vars give.
+    if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,18}\s*", value):
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"should be a whole number, got {_got(value)}")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    """As Ansible reads a boolean."""
+    for answer, words in (
+        (True, ("yes", "on", "1", "true", "t", "y")),
+        (False, ("no", "off", "0", "false", "f", "n")),
+    ):
+        if value is answer or str(value).lower() in words:
+            return answer
+    raise ValueError(f"should be true or false, got {_got(value)}")
+
+
+def _kind(value: Any) -> Kind:
+    name = _text(value).removeprefix("ansible.builtin.")
+    if name in ("ssh", "smart", "paramiko", "paramiko_ssh"):
+        return "ssh"
+    if name == "local":
+        return "local"
+    raise ValueError(f"should be ssh or local, got {name!r}")
+
+
+def _arguments(value: Any) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(_text(value)))
+    except ValueError as error:
+        raise ValueError(f"is not a list of arguments: {error}") from None
+
+
+def _workers(value: Any) -> int | str:
+    try:
+        number = _whole(value)
+    except ValueError:
+        pass
+    else:
+        if not 1 <= number <= _MANY:
+            raise ValueError(f"should be from 1 to {_MANY}, got {number}")
+        return number
+    if isinstance(value, str):
+        if value == "auto":
+            return value
+        try:
+            _evaluate(_parse(value), dict.fromkeys(_FACTS, 1))
+            return value
+        except ArithmeticError:  # With these facts, but perhaps not with a host's.
+            return value
+        except ValueError:
+            pass
+    raise ValueError(f'should be a whole number, "auto" or an expression, got {_got(value)}')
+
+
+def _got(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if value is None:
+        return "nothing"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+
+class _Fields:
+    """One mapping among a host's variables while it is checked. Its methods hand out typed values and note
+    each problem they meet; the default they return in its place is never used, since a problem ends the
+    run."""
+
+    def __init__(
+        self,
+        variables: Variables,
+        path: tuple[str | int, ...],
+        values: Mapping[Any, Any],
+        problems: list[str],
+    ) -> None:
+        self.path = path
+        self.values = values
+        self._variables = variables
+        self._problems = problems
+        self._asked: set[str] = set()
+
+    def origin(self, below: tuple[str | int, ...]) -> Origin:
+        name, *rest = (*self.path, *below)
+        origin = self._variables.origin(str(name), *rest)
+        assert origin is not None, "only what is set has problems"
+        return origin
+
+    def written(self, key: str) -> str | None:
+        name, *rest = (*self.path, key)
+        return self._variables.text(str(name), *rest)
+
+    def problem(self, below: tuple[str | int, ...], message: str) -> None:
+        path = ".".join(map(str, (*self.path, *below)))
+        self._problems.append(f"{self.origin(below)}: {path}: {message}")
+
+    def convert(self, key: str, convert: Callable[[Any], T], default: D) -> T | D:
+        self._asked.add(key)
+        if key not in self.values:
+            return default
+        try:
+            return convert(self.values[key])
+        except ValueError as error:
+            self.problem((key,), str(error))
+        except UserError as error:  # Of its template: says where by itself.
+            self._problems.append(str(error))
+        return default
+
+    def required(self, key: str, convert: Callable[[Any], T], default: D) -> T | D:
+        if key not in self.values:
+            self.problem((), f"{key} is missing")
+        return self.convert(key, convert, default)
+
+    def text(self, key: str, default: str) -> str:
+        return self.convert(key, _text, default)
+
+    def word(self, key: str, default: str) -> str:
+        return self.convert(key, _word, default)
+
+    def secret(self, key: str) -> str | None:
+        return self.convert(key, _secret, None)
+
+    def flag(self, key: str, default: bool) -> bool:
+        return self.convert(key, _flag, default)
+
+    def whole(self, key: str, default: int, *, least: int, most: int | None = None) -> int:
+        def convert(value: Any) -> int:
+            number = _whole(value)
+            if number < least or (most is not None and number > most):
+                bounds = f"at least {least}" if most is None else f"from {least} to {most}"
+                raise ValueError(f"should be {bounds}, got {number}")
+            return number
+
+        return self.convert(key, convert, default)
+
+    def choice(self, key: str, options: tuple[Any, ...], default: T) -> T:
+        either = " or ".join(filter(None, (", ".join(options[:-1]), options[-1])))
+
+        def convert(value: Any) -> Any:
+            if value not in options:
+                hint = did_you_mean(value, options) if isinstance(value, str) else ""
+                raise ValueError(f"should be {either}, got {_got(value)}{hint}")
+            return value
+
+        return self.convert(key, convert, default)
+
+    def last(self, *keys: str) -> str:
+        """Of several names for one setting, the last that is set: the one that Ansible lets count."""
+        self._asked.update(keys)
+        return next((key for key in reversed(keys) if key in self.values), keys[0])
+
+    def mapping(self, key: str) -> _Fields:
+        """The mapping below a key; an empty one when it is not set."""
+
+        def convert(value: Any) -> Mapping[Any, Any]:
+            if not isinstance(value, Mapping):
+                raise ValueError(f"should be a mapping, got {_got(value)}")
+            return value
+
+        return _Fields(self._variables, (*self.path, key), self.convert(key, convert, {}), self._problems)
+
+    def mappings(self, key: str) -> list[_Fields]:
+        """The mappings below the mapping below a key."""
+        outer = self.mapping(key)
+        return [outer.mapping(inner) for inner in outer.values]
+
+    def refuse_unknown(self, prefix: str = "") -> None:
+        """Notes the keys that nothing has asked for."""
+        known = sorted(key for key in self._asked if key.startswith(prefix))
+        for key in self.values:
+            if key not in self._asked and str(key).startswith(prefix):
+                hint = did_you_mean(str(key), known) or f": there are {', '.join(known)}"
+                self.problem((key,), f"unknown key{hint}")
+
+
+# How many workers
+
+_FACTS = ("cores", "memory_mb")
+_OPERATORS: Mapping[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
+
+
+def resolve_workers(app: App, facts: Mapping[str, Any]) -> int:
+    """How many workers an application has on a host with these facts: at least 1. `auto` is one more than the
+    cores, as long as the memory holds them. Raises UserError when the expression has no usable value
+    there."""
+    if isinstance(app.workers, int):
+        return app.workers
+    if app.workers == "auto":
+        return max(1, min(int(facts["cores"]) + 1, int(facts["memory_mb"]) // app.worker_memory))
+    try:
+        number = _evaluate(_parse(app.workers), facts)
+        if not math.isfinite(number) or number > _MANY:
+            raise ValueError(f"more than {_MANY}")
+    except (ArithmeticError, ValueError) as error:
+        given = ", ".join(f"{name} {facts[name]}" for name in _FACTS)
+        where = f"{app.origin}: apps.{app.name}.workers"
+        raise UserError(f"{where}: {app.workers!r} has no usable value for {given}: {error}") from None
+    return max(1, int(number))
+
+
+def _parse(expression: str) -> ast.expr:
+    """Raises ValueError when it is not an expression."""
+    if len(expression) > 200:
+        raise ValueError("is too long")
+    try:
+        return ast.parse(expression.strip(), mode="eval").body
+    except (SyntaxError, MemoryError, RecursionError):
+        raise ValueError("is not an expression") from None
+
+
+def _evaluate(node: ast.expr, facts: Mapping[str, Any]) -> float:
+    """Raises ValueError for anything but numbers, facts, arithmetic, min and max."""
+    match node:
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            return number
+        case ast.Name(id=name) if name in _FACTS:
+            return float(facts[name])
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_evaluate(left, facts), _evaluate(right, facts))
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_evaluate(operand, facts)
+        case ast.Call(func=ast.Name(id="min" | "max" as name), args=[_, *_] as arguments, keywords=[]):
+            return (min if name == "min" else max)(_evaluate(argument, facts) for argument in arguments)
+    raise ValueError("is not an expression")

@@ -1,0 +1,33 @@
+"""Renders the templates of units and configuration files."""
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rackhand import PROJECT
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = PROJECT / "templates"
+
+
+@cache
+def _environment(folder: Path) -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # units and configuration, not HTML; what goes into them is validated or quoted
+    )
+    environment.filters["python"] = repr
+    return environment
+
+
+def render(template: str, **values: object) -> str:
+    """The text of templates/`template`. An undefined value is an error."""
+    return _environment(TEMPLATES).get_template(template).render(**values)

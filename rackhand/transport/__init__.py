@@ -1,0 +1,39 @@
+"""The one part that knows SSH: opens a channel to the agent on a host."""
+
+from typing import Protocol
+
+from rackhand.settings import ConnectionSettings
+
+
+class Unreachable(Exception):
+    """No channel to the host's agent: one line that says why and what to do."""
+
+
+class Lost(Exception):
+    """The channel broke while the agent was at work."""
+
+
+class Stream(Protocol):
+    """A running program's input and output."""
+
+    def send(self, data: bytes) -> None:
+        """Raises Lost."""
+
+    def receive(self) -> bytes:
+        """The next output, b"" at its end. Raises Lost."""
+
+    def finish(self) -> tuple[int, str]:
+        """The exit code and what was written to the error stream, once the output has ended."""
+
+    def close(self) -> None: ...
+
+
+def open_agent(settings: ConnectionSettings, *, install_python: bool) -> Stream:
+    """Connects and starts the agent. Raises Unreachable."""
+    if settings.kind == "local":
+        from rackhand.transport.local import open_local
+
+        return open_local(settings, install_python=install_python)
+    from rackhand.transport.ssh import open_ssh
+
+    return open_ssh(settings, install_python=install_python)

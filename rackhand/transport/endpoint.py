@@ -1,0 +1,108 @@
+"""Where and how to connect: the inventory's settings with what the SSH configuration adds to them."""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from rackhand.errors import UserError
+from rackhand.settings import ConnectionSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Seconds for the timeout. `gateways` are the jump hosts, the nearest first; `proxy_command` replaces them."""
+
+    host: str
+    user: str
+    port: int
+    timeout: int
+    identity_files: tuple[str, ...]
+    identities_only: bool
+    known_hosts: tuple[str, ...]
+    host_key_alias: str | None
+    proxy_command: str | None
+    gateways: tuple["Endpoint", ...]
+
+
+def endpoint(settings: ConnectionSettings) -> Endpoint:
+    """Has OpenSSH resolve its own configuration (`ssh -G`), so that all of its options and files mean what they mean there.
+    Raises UserError."""
+    arguments = list(settings.ssh_common_args)
+    if settings.user:
+        arguments += ["-l", settings.user]
+    if settings.port:
+        arguments += ["-p", str(settings.port)]
+    if settings.private_key_file:
+        arguments += ["-i", str(settings.private_key_file)]
+    return _resolve(tuple(arguments), settings.host, settings.timeout, bool(settings.private_key_file))
+
+
+def _resolve(arguments: tuple[str, ...], host: str, timeout: int, own_key: bool) -> Endpoint:
+    options = _ask_ssh((*arguments, "--", host))
+    jump = _one(options, "proxyjump")
+    command = _one(options, "proxycommand")
+    connect_timeout = _one(options, "connecttimeout")
+    identities = [str(Path(path).expanduser()) for path in options.get("identityfile", ())]
+    return Endpoint(
+        host=_one(options, "hostname") or host,
+        user=_one(options, "user") or "root",
+        port=int(_one(options, "port") or 22),
+        timeout=int(connect_timeout) if connect_timeout else timeout,
+        identity_files=tuple(path for path in identities if Path(path).is_file()),
+        identities_only=own_key or _one(options, "identitiesonly") == "yes",
+        known_hosts=tuple(
+            str(Path(path).expanduser())
+            for name in ("userknownhostsfile", "globalknownhostsfile")
+            for path in (_one(options, name) or "").split()
+        ),
+        host_key_alias=_one(options, "hostkeyalias"),
+        proxy_command=command if not jump else None,
+        gateways=tuple(_gateway(hop, arguments, timeout) for hop in jump.split(",")) if jump else (),
+    )
+
+
+def _gateway(hop: str, arguments: Sequence[str], timeout: int) -> Endpoint:
+    """A jump host gets, as with OpenSSH, what the configuration file says of it and nothing of the command line but which
+    configuration file that is."""
+    own: list[str] = []
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if flag == "-F":
+            own = ["-F", value]
+        elif flag.startswith("-F"):
+            own = [flag]
+    name = hop.removeprefix("ssh://")
+    user, at, name = name.rpartition("@")
+    if at:
+        own += ["-l", user]
+    bracketed = name.startswith("[")
+    name, _, port = name.strip("[").partition("]:" if bracketed else ":")
+    if port:
+        own += ["-p", port]
+    gateway = _resolve(tuple(own), name.rstrip("]"), timeout, False)
+    return gateway
+
+
+@cache
+def _ask_ssh(arguments: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    program = shutil.which("ssh")
+    if program is None:
+        raise UserError("the program ssh is missing: install OpenSSH's client (Debian: apt-get install openssh-client)")
+    done = subprocess.run(
+        (program, "-G", *arguments), capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=30, check=False
+    )
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines() or [f"ssh -G ended with {done.returncode}"])[0]
+        raise UserError(f"ssh does not accept the connection settings of {arguments[-1]}: {said}")
+    options: dict[str, tuple[str, ...]] = {}
+    for line in done.stdout.splitlines():
+        name, _, value = line.partition(" ")
+        options[name] = (*options.get(name, ()), value)
+    return options
+
+
+def _one(options: dict[str, tuple[str, ...]], name: str) -> str | None:
+    value = options.get(name, ("none",))[-1]
+    return None if value == "none" else value

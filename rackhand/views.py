@@ -1,0 +1,125 @@
+"""The commands that only look: facts, status, releases."""
+
+import json
+import sys
+import time
+from typing import Any
+
+from rackhand.commands import Options, gather
+from rackhand.conversation import Conversation
+from rackhand.report import Report
+from rackhand.settings import HostSettings
+from rackhand.tables import table
+
+
+def facts(options: Options) -> int:
+    """Prints the facts of hosts."""
+    answers, report = gather(options, lambda host, conversation: conversation.facts)
+    shown = {
+        host: {name: fact for name, fact in answer.items() if name != "apps"} | {"apps": sorted(answer["apps"])}
+        for host, answer in answers.items()
+    }
+    if options.json:
+        _json_lines({host: [{"facts": answer}] for host, answer in shown.items()})
+    else:
+        for host, answer in shown.items():
+            print(host)
+            width = max(map(len, answer))
+            for name, fact in answer.items():
+                text = ", ".join(fact) if isinstance(fact, list) else "-" if fact is None else fact
+                print(f"  {name.ljust(width)}  {text}")
+    return _complain(report)
+
+
+def status(options: Options, *, app: str | None) -> int:
+    """Prints a line for every running instance, and one for every application without."""
+
+    def ask(host: HostSettings, conversation: Conversation) -> list[dict[str, Any]]:
+        from roles.serving import prefix
+
+        health = {declared.name: prefix(declared) + declared.health for declared in host.apps}
+        instances = conversation.ask("status", health=health)["instances"]
+        apps = conversation.facts["apps"]
+        known = dict.fromkeys([*apps, *health])
+        rows = []
+        for name in known:
+            current = apps.get(name, {}).get("current")
+            running = [instance for instance in instances if instance["app"] == name]
+            if current not in [instance["release"] for instance in running]:
+                running.insert(0, {"app": name, "release": current, "state": "not running"})
+            rows += [{**instance, "current": instance["release"] == current} for instance in running]
+        return rows
+
+    answers, report = gather(options, ask)
+    found = {host: [row for row in rows if app in (None, row["app"])] for host, rows in answers.items()}
+    if options.json:
+        _json_lines(found)
+    elif found:
+        header = ("HOST", "APP", "RELEASE", "STATE", "SINCE", "WORKERS", "MEMORY", "RESTARTS", "HEALTH")
+        print(table(header, [_status_row(host, row) for host, rows in found.items() for row in rows]))
+    return _complain(report)
+
+
+def _status_row(host: str, row: dict[str, Any]) -> tuple[str, ...]:
+    release = row["release"] or "-"
+    memory = row.get("memory")
+    return (
+        host,
+        row["app"],
+        release if row["current"] else f"{release} (old)",
+        row["state"],
+        row.get("since") or "-",
+        str(row.get("workers", "-")),
+        f"{memory // 2**20} MiB" if memory is not None else "-",
+        str(row.get("restarts", "-")),
+        row.get("health") or "-",
+    )
+
+
+def releases(options: Options, *, app: str | None) -> int:
+    """Prints the releases on hosts, the latest first."""
+
+    def ask(host: HostSettings, conversation: Conversation) -> list[dict[str, Any]]:
+        return [
+            {"app": name, **release, "current": release["id"] == found["current"]}
+            for name, found in conversation.facts["apps"].items()
+            if app in (None, name)
+            for release in found["releases"]
+        ]
+
+    answers, report = gather(options, ask)
+    if options.json:
+        _json_lines(answers)
+    elif any(answers.values()):
+        rows = [
+            (host, row["app"], row["id"], _when(row["activated"]), _mark(row))
+            for host, rows in answers.items()
+            for row in rows
+        ]
+        print(table(("HOST", "APP", "RELEASE", "LAST MADE CURRENT", ""), rows))
+    elif answers:
+        print("no releases: nothing has been deployed yet")
+    return _complain(report)
+
+
+def _when(seconds: float | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds)) if seconds else "never"
+
+
+def _mark(row: dict[str, Any]) -> str:
+    if row["failed"]:
+        return f"failed: {row['failed']}"
+    return "current" if row["current"] else ""
+
+
+def _json_lines(found: dict[str, list[dict[str, Any]]]) -> None:
+    for host, rows in found.items():
+        for row in rows:
+            print(json.dumps({"host": host, **row}))
+
+
+def _complain(report: Report) -> int:
+    for name, host in report.hosts.items():
+        if host.reason:
+            print(f"{name}: {host.reason}", file=sys.stderr)
+    return report.exit_code

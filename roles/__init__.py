@@ -1,0 +1,13 @@
+"""What a web server consists of: pure functions from a target to resources."""
+
+from roles.baseline import baseline
+from roles.gunicorn import gunicorn
+from roles.nginx import nginx, nginx_site
+from roles.python_app import python_app
+
+#: Bring a new host to where applications can be deployed to it.
+PROVISION = (baseline, nginx)
+#: And deploy them.
+DEPLOY = (*PROVISION, python_app, gunicorn, nginx_site)
+
+__all__ = ["DEPLOY", "PROVISION", "baseline", "gunicorn", "nginx", "nginx_site", "python_app"]

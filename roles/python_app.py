@@ -1,0 +1,63 @@
+"""An application's user, environment and release."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+from rackhand.agent import layout
+from rackhand.agent.resource import Resource
+from rackhand.agent.resources import Directory, Release, User, Virtualenv
+from rackhand.bundle import with_server
+from rackhand.settings import App
+from rackhand.target import Target
+from roles import serving
+
+
+def python_app(target: Target) -> Iterator[Resource]:
+    for app in target.apps:
+        yield User(user=layout.user(app.name))
+        yield Directory(path=layout.app(app.name))
+        yield Directory(path=f"{layout.app(app.name)}/releases")
+    environments = {environment.key: environment for environment in (virtualenv(app, target) for app in target.apps)}
+    yield from environments.values()
+    for app in target.apps:
+        yield release(app, target)
+
+
+def virtualenv(app: App, target: Target) -> Virtualenv:
+    """Shared by all that need the same packages for the same interpreter."""
+    requirements = with_server(target.bundles[app.name].requirements, serving.worker(app, target))
+    interpreter = f"{target.facts['python']} {target.facts['architecture']}"
+    key = hashlib.sha256(f"{interpreter}\n{requirements}".encode()).hexdigest()[:16]
+    return Virtualenv(key=key, requirements=requirements, uv=target.uv)
+
+
+def release(app: App, target: Target) -> Release:
+    """Named by all that an instance of it is made of, so that whatever changes is started beside the old."""
+    code = target.bundles[app.name].code
+    environment = virtualenv(app, target)
+    configuration = serving.configuration(app, target)
+    variables = environment_file(app)
+    made_of = [code, environment.key, configuration, variables, serving.unit(app)]
+    name = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
+    return Release(
+        app=app.name,
+        release=name,
+        group=layout.user(app.name),
+        code=code,
+        archive=target.bundles[app.name].archive,
+        files=(("gunicorn.conf.py", configuration, "0640"), ("env", variables, "0600")),
+        links=(
+            ("venv", layout.venv(environment.key)),
+            ("app.sock", f"{layout.runtime(app.name, name)}/app.sock"),
+        ),
+    )
+
+
+def environment_file(app: App) -> str:
+    """The variables in the form of systemd's EnvironmentFile=, each value quoted."""
+    return "".join(f'{key}="{_escaped(value)}"\n' for key, value in sorted(app.env.items()))
+
+
+def _escaped(value: str) -> str:
+    return "".join(f"\\{character}" if character in '\\"$`' else character for character in value)
