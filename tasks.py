@@ -1,5 +1,10 @@
 """The commands. Thin: each one hands its options to the library."""
 
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
 import roles
 from rackhand import commands, views
 from rackhand.commands import Options
@@ -52,3 +57,67 @@ def status(options: Options, app: str | None = None) -> int:
 def releases(options: Options, app: str | None = None) -> int:
     """The releases that hosts can go back to."""
     return views.releases(options, app=app)
+
+
+@task(help={"name": "of the lab"}, auto_shortflags=False)
+def demo(_: Context, name: str = "demo") -> None:
+    """Boot a lab host, provision it, deploy both example applications, and show where they are."""
+    from rackhand.demo import demo
+
+    _end(demo(name))
+
+
+@task(help={"only": "a folder, file or test for pytest, instead of everything"}, auto_shortflags=False)
+def test(_: Context, only: str | None = None) -> None:
+    """Everything that CI checks."""
+    from rackhand import checks
+
+    _end(checks.run(only))
+
+
+@task(
+    help={"count": "how many hosts: lab1, lab2, …", "image": "bookworm or trixie", "name": "of the lab"},
+    auto_shortflags=False,
+)
+def lab_up(_: Context, count: int = 1, image: str = "bookworm", name: str = "demo") -> None:
+    """Boot throwaway hosts on this machine: each a Debian with systemd, sshd and an address of its own."""
+    from rackhand.lab import commands
+
+    _end(commands.up(name, count, image))
+
+
+@task(help={"name": "of the lab"}, auto_shortflags=False)
+def lab_down(_: Context, name: str = "demo") -> None:
+    """Remove the lab's hosts and all that they used."""
+    from rackhand.lab import commands
+
+    _end(commands.down(name))
+
+
+@task(help={"name": "of the lab"}, auto_shortflags=False)
+def lab_status(_: Context, name: str = "demo") -> None:
+    """The lab's running hosts."""
+    from rackhand.lab import commands
+
+    _end(commands.status(name))
+
+
+@task(help={"host": "which one", "name": "of the lab"}, auto_shortflags=False)
+def lab_ssh(_: Context, host: str = "lab1", name: str = "demo") -> None:
+    """A shell on a lab host."""
+    from rackhand.lab import commands
+
+    _end(commands.ssh(name, host))
+
+
+def _end(code: int) -> None:
+    if code:
+        raise Exit(code=code)
+
+
+_lab = Collection("lab")
+for _name, _task in {"up": lab_up, "down": lab_down, "status": lab_status, "ssh": lab_ssh}.items():
+    _lab.add_task(_task, name=_name)
+
+namespace = Collection(deploy, plan, provision, rollback, smoke, facts, status, releases, demo, test)
+namespace.add_collection(_lab)

@@ -1,4 +1,4 @@
-"""Throwaway real hosts on this machine: Debian with systemd, sshd and an address of its own, booted in about a second."""
+"""Throwaway real hosts on this machine: a Debian with systemd, sshd and its own address in about a second."""
 
 from rackhand.lab.host import LabHost
 from rackhand.lab.image import RELEASES

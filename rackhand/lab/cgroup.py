@@ -1,5 +1,6 @@
 """A host's control group, in whichever layout this machine has: it holds the host's processes and their limits."""
 
+import contextlib
 import os
 import signal
 import time
@@ -97,7 +98,7 @@ class Cgroup:
         """Remove it, and the parent if this was the last; it must hold no process."""
         for folder in self.folders:
             for below, _, _ in os.walk(folder, topdown=False):
-                os.rmdir(below)
+                Path(below).rmdir()
             if folder.parent.exists() and not any(entry.is_dir() for entry in folder.parent.iterdir()):
                 folder.parent.rmdir()
 
@@ -122,7 +123,5 @@ def _write(path: Path, text: str) -> None:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass

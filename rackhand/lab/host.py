@@ -22,6 +22,19 @@ CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 CA_EXTRA = Path("/usr/local/share/ca-certificates")
 
 
+# Number 1 in the container until it becomes systemd. systemd-nspawn mounts the first version's controllers read-only;
+# made anew they are writable, so that systemd can limit units as on a VM.
+INIT = """
+mounts=$(cat /proc/mounts)
+for controller in cpu cpuacct memory pids blkio; do
+    case $mounts in *" /sys/fs/cgroup/$controller cgroup ro,"*)
+        umount "/sys/fs/cgroup/$controller"
+        mount -t cgroup -o "$controller" cgroup "/sys/fs/cgroup/$controller"
+    esac
+done
+exec /sbin/init
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabHost:
@@ -69,7 +82,7 @@ class LabHost:
         description = json.dumps(dataclasses.asdict(self), default=str)
         (self.folder / "host.json").write_text(description)
         self._mount()
-        for path, text in self._files(authorized_key).items():
+        for path, text in self._files().items():
             target = self.root / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text)
@@ -106,7 +119,7 @@ class LabHost:
         self._mount()
         self.cgroup.create(cpu_quota=self.cpu_quota, memory=self.memory)
         nspawn = [
-            *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--resolv-conf=off"),
+            *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--resolv-conf=off"),
             *("--console=pipe", f"--directory={self.root}", f"--machine={self.machine}"),
             f"--network-bridge={self.network.bridge}",
         ]
@@ -115,12 +128,10 @@ class LabHost:
             if self.cores > len(usable):
                 raise UserError(f"{self.name}: {self.cores} cores asked for, this machine has {len(usable)} to give")
             nspawn.append(f"--cpu-affinity={','.join(map(str, usable[: self.cores]))}")
+        nspawn += ["/bin/sh", "-c", INIT]
         with self.log.open("w") as log:
             # A session of its own, so that neither Ctrl-C nor the end of this process reaches the host.
-            subprocess.run(
-                [*_join(self.cgroup.folders), "setsid", "--fork", *nspawn],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=machine.environment(), check=False,
-            )  # fmt: skip
+            machine.start([*_join(self.cgroup.folders), "setsid", "--fork", *nspawn], output=log)
         while self.cgroup.init() is None:
             self._check_alive()
             time.sleep(0.01)
@@ -135,19 +146,14 @@ class LabHost:
                 raise UserError(f"{self.name} does not answer SSH at {self.address}: {self._last_lines()}")
             time.sleep(0.02)
 
-    def run(
-        self, command: Sequence[str], *, check: bool = True, input: str | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, command: Sequence[str], *, check: bool = True, input: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command as root inside the host, without SSH: an independent eye. It is under the host's limits."""
         init = self.cgroup.init()
         if init is None:
             raise UserError(f"{self.name} does not run")
         cores = ",".join(map(str, sorted(os.sched_getaffinity(init))))
         enter = ["taskset", "--cpu-list", cores, "nsenter", f"--target={init}", "--all", "--root", "--wd"]
-        done = subprocess.run(
-            [*_join(self.cgroup.of(init)), *enter, *command],
-            input=input or "", capture_output=True, text=True, cwd="/", env=machine.environment(), check=False,
-        )  # fmt: skip
+        done = machine.start([*_join(self.cgroup.of(init)), *enter, *command], stdin=input)
         if check and done.returncode:
             said = machine.tail(done.stderr or done.stdout)
             raise UserError(f"{self.name}: `{' '.join(command)}` failed (exit {done.returncode}): {said}")
@@ -189,7 +195,7 @@ class LabHost:
         options = ",".join(f"{key}={folder}" for key, folder in ({"lowerdir": self.base} | layers).items())
         machine.run("mount", "-t", "overlay", "overlay", "-o", options, self.root)
 
-    def _files(self, authorized_key: str) -> dict[str, str]:
+    def _files(self) -> dict[str, str]:
         resolved = Path("/run/systemd/resolve/resolv.conf")  # where /etc/resolv.conf names a stub on the loopback
         resolv_conf = resolved if resolved.exists() else Path("/etc/resolv.conf")
         return {

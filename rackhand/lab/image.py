@@ -2,15 +2,17 @@
 
 import hashlib
 import platform
+import re
 import shutil
-import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from rackhand.errors import UserError
 from rackhand.lab import machine
 
+APT = Path("/etc/apt")
 RELEASES = ("bookworm", "trixie")
 
 PACKAGES = (
@@ -33,8 +35,9 @@ systemctl enable systemd-networkd.service
 systemctl disable systemd-networkd-wait-online.service
 systemctl mask systemd-firstboot.service apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer \
     e2scrub_reap.service fstrim.timer console-getty.service getty@tty1.service systemd-pstore.service
-rm -rf /etc/ssh/ssh_host_* /etc/apt/sources.list /var/lib/apt/lists/* /var/cache/apt/*.bin
 apt-get clean
+rm -rf /etc/ssh/ssh_host_* /etc/apt/sources.list /var/lib/apt/lists/* /var/log/bootstrap.log
+touch --reference=/usr /etc/.updated /var/.updated  # or the first boot makes caches anew that dpkg just made
 """
 
 
@@ -65,19 +68,15 @@ def _build(release: str, image: Path, lock: int) -> None:
     unfinished = image.with_name("unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     log = image.with_name("build.log")
-    debootstrap = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
+    debootstrap: list[str | Path] = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
     with log.open("w") as output:
         for command, stdin in (
-            ([*debootstrap, release, str(unfinished), mirrors().archive], ""),
-            (["chroot", str(unfinished), "sh"], SETUP),
+            ([*debootstrap, release, unfinished, mirrors().archive], ""),
+            (["chroot", unfinished, "sh"], SETUP),
         ):
             # The private mount namespace unmounts what a killed build had mounted; the inherited lock keeps the next
             # build waiting for one that outlives its parent.
-            done = subprocess.run(
-                ["unshare", "--mount", *command],
-                input=stdin, text=True, stdout=output, stderr=output,
-                env=machine.environment(), pass_fds=[lock], check=False,
-            )  # fmt: skip
+            done = machine.start(["unshare", "--mount", *command], stdin=stdin, output=output, keep_open=[lock])
             if done.returncode:
                 raise UserError(f"making the lab image of {release} failed ({log}): {machine.tail(log.read_text())}")
     unfinished.rename(image)
@@ -89,18 +88,27 @@ def _build(release: str, image: Path, lock: int) -> None:
 
 def mirrors() -> Mirrors:
     """This machine's own mirrors when it is a Debian, else Debian's public ones."""
-    system = platform.freedesktop_os_release()
-    codename = system.get("VERSION_CODENAME", "")
+    codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
     found: dict[str, str] = {}
-    if system["ID"] == "debian" and codename:
-        targets = machine.run("apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Created-By: Packages")
-        for row in targets.splitlines():
-            suite, uri = row.split()
+    for file in (APT / "sources.list", *sorted((APT / "sources.list.d").glob("*"))):
+        for uri, suite in _entries(file):
             found.setdefault(suite, uri.rstrip("/"))
     return Mirrors(
         archive=found.get(codename, "http://mirror.example/debian"),
         security=found.get(f"{codename}-security", "http://mirror.example/debian-security"),
     )
+
+
+def _entries(file: Path) -> Iterator[tuple[str, str]]:
+    """The package archives that a file of apt's sources names, as (URI, suite)."""
+    text = file.read_text() if file.exists() else ""
+    if file.suffix == ".sources":
+        for stanza in re.split(r"\n\s*\n", text):
+            field = {key.lower(): value.split() for key, value in re.findall(r"^([\w-]+):(.*)$", stanza, re.MULTILINE)}
+            if "deb" in field.get("types", []) and field.get("enabled") != ["no"]:
+                yield from ((field["uris"][0], suite) for suite in field["suites"])
+    else:
+        yield from re.findall(r"^deb\s+(?:\[.*?\]\s+)?(\S+)\s+(\S+)", text, re.MULTILINE)
 
 
 def sources(release: str) -> str:

@@ -57,8 +57,8 @@ class Lab:
             for name in names:
                 if name not in known:
                     known[name] = LabHost(
-                        name=name, address=self._free_address(net), image=image, folder=self.folder / "hosts" / name, base=base,
-                        network=net, cores=cores, cpu_quota=cpu_quota, memory=memory,
+                        name=name, address=self._free_address(net), image=image, base=base, network=net,
+                        folder=self.folder / "hosts" / name, cores=cores, cpu_quota=cpu_quota, memory=memory,
                     )  # fmt: skip
                     known[name].create(self.private_key.with_suffix(".pub").read_text())
             self._describe()
@@ -166,4 +166,4 @@ def _identity(pid: int) -> str:
 
 def _check_name(kind: str, name: str) -> None:
     if not NAME.fullmatch(name):
-        raise UserError(f"'{name}' cannot name a lab {kind}: use lower-case letters, digits and hyphens, a letter first")
+        raise UserError(f"'{name}' cannot name a lab {kind}: lower-case letters, digits and hyphens can")

@@ -5,10 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from rackhand.errors import UserError
 
@@ -19,14 +20,15 @@ PACKAGES = {
     "ip": "iproute2",
     "ssh-keygen": "openssh-client",
 }
+# Of every program that the lab starts: a root shell made by `su` has no sbin in its PATH.
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LC_ALL": "C.UTF-8",
+    "HOME": "/root",
+}
 NSPAWN_RUN = Path("/run/systemd/nspawn")
 # The source of a mount is a free text: it says which tmpfs is ours, for exactly as long as the mount lives.
 OURS = "rackhand-lab"
-
-
-def environment() -> dict[str, str]:
-    """The environment of every program that the lab starts: a root shell made by `su` has no sbin in its PATH."""
-    return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"}
 
 
 def ensure_packages() -> None:
@@ -42,12 +44,26 @@ def ensure_packages() -> None:
 
 
 def _which(program: str) -> str | None:
-    return shutil.which(program, path=environment()["PATH"])
+    return shutil.which(program, path=ENVIRONMENT["PATH"])
 
 
-def run(*command: str | Path, stdin: str | None = None) -> str:
+def start(
+    command: Sequence[str | Path],
+    *,
+    stdin: str = "",
+    output: TextIO | int = subprocess.PIPE,
+    keep_open: Sequence[int] = (),
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end. What it prints goes to `output`; it inherits only the descriptors in `keep_open`."""
+    return subprocess.run(  # noqa: S603 -- the lab's own commands, never a shell over user input
+        command, input=stdin, stdout=output, stderr=output, text=True, pass_fds=keep_open, cwd="/", env=ENVIRONMENT,
+        check=False,
+    )  # fmt: skip
+
+
+def run(*command: str | Path, stdin: str = "") -> str:
     """The standard output of a program; a UserError with the last lines of its standard error when it fails."""
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, env=environment(), check=False)
+    done = start(command, stdin=stdin)
     if done.returncode:
         raise UserError(f"`{' '.join(map(str, command))}` failed (exit {done.returncode}): {tail(done.stderr)}")
     return done.stdout
