@@ -33,7 +33,7 @@ SERVER_REQUIREMENTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """`code` is the digest of the code's tree, `archive` that of the tar file in `data`."""
+    """`code` lists the code's files with their digests; `archive` is the digest of the tar file in `data`."""
 
     code: str
     archive: str
@@ -69,7 +69,7 @@ def bundle(name: str, folder: Path) -> Bundle:
                 raise UserError(f"{full}: neither a file, a folder nor a link: it cannot be deployed")
     data = buffer.getvalue()
     return Bundle(
-        code=files.tree_digest(entries),
+        code=files.listing(entries),
         archive=hashlib.sha256(data).hexdigest(),
         requirements=_requirements(name, folder),
         data=data,

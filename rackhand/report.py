@@ -1,7 +1,8 @@
 """A report: what a run has come to, folded from its events. The same events always give the same report.
 
 An event is a dict. Those of a host's agent and those of the controller look alike: "event" says what
-happened, "host" to which host, "at" when, in seconds since the run began. The first is "run", the last "done"."""
+happened, "host" to which host, "at" when, in seconds since the run began. The first is "run", the last
+"done"."""
 
 from __future__ import annotations
 
@@ -27,9 +28,9 @@ FAILED, UNREACHABLE, INTERRUPTED = 2, 4, 99
 
 @dataclass(frozen=True, kw_only=True)
 class HostReport:
-    """What is known of one host. `phase` is the last one reached, `outcome` is None until the host has ended, `step`
-    is the id of the resource that is being worked on or at which the host failed. Times are in seconds since the run
-    began."""
+    """What is known of one host. `phase` is the last one reached, `outcome` is None until the host has ended,
+    `step` is the id of the resource that is being worked on or at which the host failed. Times are seconds
+    since the run began."""
 
     phase: Phase = "waiting"
     outcome: Outcome | None = None
@@ -186,7 +187,7 @@ class Report:
                     "interrupted before the switch: what served before goes on serving; "
                     "run the same command again to go on"
                 )
-        return f"failed{f' at {host.step}' if host.step else ''}: {self._left_by_failure(host)}"
+        return f"failed{f' at {host.step}' if host.step else ''}, {self._left_by_failure(host)}"
 
     def _left_by_failure(self, host: HostReport) -> str:
         if host.undo_failed:

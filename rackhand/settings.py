@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from rackhand.errors import UserError
-from rackhand.inventory import Host, Origin, Variables, did_you_mean, extra_layer, shown
+from rackhand.inventory import Host, Origin, Variables, did_you_mean, extra_layer, got, shown
 
 Worker = Literal["uvicorn", "sync", "gthread", "asgi"]
 Server = Literal["gunicorn", "uvicorn"]
@@ -140,7 +140,7 @@ def host_settings(host: Host, project: Path, extra_vars: Iterable[str] | None = 
 
 
 def _connection(fields: _Fields, host: Host, project: Path) -> ConnectionSettings:
-    def key_file(value: Any) -> Path:
+    def key_file(value: object) -> Path:
         path = project / Path(_text(value)).expanduser()
         if not path.is_file():
             raise ValueError(f"should be a file: {shown(path)} is not one")
@@ -173,7 +173,7 @@ def _connection(fields: _Fields, host: Host, project: Path) -> ConnectionSetting
 
 
 def _app(fields: _Fields, project: Path) -> App:
-    def folder(value: Any) -> Path:
+    def folder(value: object) -> Path:
         path = project / _text(value)
         if not path.is_dir():
             raise ValueError(f"should be a folder: {shown(path)} is not one")
@@ -208,7 +208,7 @@ def _app(fields: _Fields, project: Path) -> App:
     return app
 
 
-def _groups(value: Any) -> tuple[str, ...]:
+def _groups(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(name, str) and _GROUP.fullmatch(name) for name in value):
         raise ValueError(f"should be a list of group names, got {value!r}")
     return tuple(value)
@@ -224,7 +224,7 @@ def _env(fields: _Fields) -> Iterable[tuple[str, str]]:
         yield key, fields.convert(key, partial(_env_value, fields.written(key)), "")
 
 
-def _env_value(written: str | None, value: Any) -> str:
+def _env_value(written: str | None, value: object) -> str:
     if value is None:
         raise ValueError('has no value: write "" for an empty one')
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
@@ -249,15 +249,15 @@ def _nginx(fields: _Fields) -> NginxSettings:
 # Values
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise ValueError(f"should be text, got {_got(value)}")
+        raise ValueError(f"should be text, got {got(value)}")
     if _CONTROL.search(str(value)):
         raise ValueError("may not contain line breaks or control characters")
     return str(value)
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     """For what becomes an argument of a command: it must not look like an option, nor like several words."""
     text = _text(value)
     if not text or text.startswith("-") or re.search(r"\s", text):
@@ -265,32 +265,32 @@ def _word(value: Any) -> str:
     return text
 
 
-def _secret(value: Any) -> str:
+def _secret(value: object) -> str:
     try:
         return _text(value)
     except ValueError:
         raise ValueError("should be text on one line") from None
 
 
-def _matching(pattern: re.Pattern[str], what: str) -> Callable[[Any], str]:
-    def convert(value: Any) -> str:
+def _matching(pattern: re.Pattern[str], what: str) -> Callable[[object], str]:
+    def convert(value: object) -> str:
         if not isinstance(value, str) or not pattern.fullmatch(value):
-            raise ValueError(f"should be {what}, got {_got(value)}")
+            raise ValueError(f"should be {what}, got {got(value)}")
         return value
 
     return convert
 
 
-def _whole(value: Any) -> int:
+def _whole(value: object) -> int:
     # Text, because that is what templates and --extra-vars give.
     if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,18}\s*", value):
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"should be a whole number, got {_got(value)}")
+        raise ValueError(f"should be a whole number, got {got(value)}")
     return value
 
 
-def _flag(value: Any) -> bool:
+def _flag(value: object) -> bool:
     """As Ansible reads a boolean."""
     for answer, words in (
         (True, ("yes", "on", "1", "true", "t", "y")),
@@ -298,10 +298,10 @@ def _flag(value: Any) -> bool:
     ):
         if value is answer or str(value).lower() in words:
             return answer
-    raise ValueError(f"should be true or false, got {_got(value)}")
+    raise ValueError(f"should be true or false, got {got(value)}")
 
 
-def _kind(value: Any) -> Kind:
+def _kind(value: object) -> Kind:
     name = _text(value).removeprefix("ansible.builtin.")
     if name in ("ssh", "smart", "paramiko", "paramiko_ssh"):
         return "ssh"
@@ -310,14 +310,14 @@ def _kind(value: Any) -> Kind:
     raise ValueError(f"should be ssh or local, got {name!r}")
 
 
-def _arguments(value: Any) -> tuple[str, ...]:
+def _arguments(value: object) -> tuple[str, ...]:
     try:
         return tuple(shlex.split(_text(value)))
     except ValueError as error:
         raise ValueError(f"is not a list of arguments: {error}") from None
 
 
-def _workers(value: Any) -> int | str:
+def _workers(value: object) -> int | str:
     try:
         number = _whole(value)
     except ValueError:
@@ -336,17 +336,7 @@ def _workers(value: Any) -> int | str:
             return value
         except ValueError:
             pass
-    raise ValueError(f'should be a whole number, "auto" or an expression, got {_got(value)}')
-
-
-def _got(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    if value is None:
-        return "nothing"
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+    raise ValueError(f'should be a whole number, "auto" or an expression, got {got(value)}')
 
 
 T = TypeVar("T")
@@ -374,7 +364,8 @@ class _Fields:
     def origin(self, below: tuple[str | int, ...]) -> Origin:
         name, *rest = (*self.path, *below)
         origin = self._variables.origin(str(name), *rest)
-        assert origin is not None, "only what is set has problems"
+        if origin is None:
+            raise KeyError(name)
         return origin
 
     def written(self, key: str) -> str | None:
@@ -385,7 +376,7 @@ class _Fields:
         path = ".".join(map(str, (*self.path, *below)))
         self._problems.append(f"{self.origin(below)}: {path}: {message}")
 
-    def convert(self, key: str, convert: Callable[[Any], T], default: D) -> T | D:
+    def convert(self, key: str, convert: Callable[[object], T], default: D) -> T | D:
         self._asked.add(key)
         if key not in self.values:
             return default
@@ -397,7 +388,7 @@ class _Fields:
             self._problems.append(str(error))
         return default
 
-    def required(self, key: str, convert: Callable[[Any], T], default: D) -> T | D:
+    def required(self, key: str, convert: Callable[[object], T], default: D) -> T | D:
         if key not in self.values:
             self.problem((), f"{key} is missing")
         return self.convert(key, convert, default)
@@ -415,7 +406,7 @@ class _Fields:
         return self.convert(key, _flag, default)
 
     def whole(self, key: str, default: int, *, least: int, most: int | None = None) -> int:
-        def convert(value: Any) -> int:
+        def convert(value: object) -> int:
             number = _whole(value)
             if number < least or (most is not None and number > most):
                 bounds = f"at least {least}" if most is None else f"from {least} to {most}"
@@ -427,10 +418,10 @@ class _Fields:
     def choice(self, key: str, options: tuple[Any, ...], default: T) -> T:
         either = " or ".join(filter(None, (", ".join(options[:-1]), options[-1])))
 
-        def convert(value: Any) -> Any:
+        def convert(value: object) -> Any:
             if value not in options:
                 hint = did_you_mean(value, options) if isinstance(value, str) else ""
-                raise ValueError(f"should be {either}, got {_got(value)}{hint}")
+                raise ValueError(f"should be {either}, got {got(value)}{hint}")
             return value
 
         return self.convert(key, convert, default)
@@ -443,12 +434,15 @@ class _Fields:
     def mapping(self, key: str) -> _Fields:
         """The mapping below a key; an empty one when it is not set."""
 
-        def convert(value: Any) -> Mapping[Any, Any]:
+        def convert(value: object) -> Mapping[Any, Any]:
             if not isinstance(value, Mapping):
-                raise ValueError(f"should be a mapping, got {_got(value)}")
+                raise ValueError(f"should be a mapping, got {got(value)}")
             return value
 
-        return _Fields(self._variables, (*self.path, key), self.convert(key, convert, {}), self._problems)
+        values = self.convert(key, convert, None)
+        # Of what is no mapping nothing more can be said.
+        problems = [] if values is None else self._problems
+        return _Fields(self._variables, (*self.path, key), values or {}, problems)
 
     def mappings(self, key: str) -> list[_Fields]:
         """The mappings below the mapping below a key."""

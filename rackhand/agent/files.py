@@ -166,12 +166,10 @@ def entries(folder: str) -> Iterator[Entry]:
             yield path, "other", ""
 
 
-def tree_digest(found: Iterable[Entry]) -> str:
-    """A digest of names, kinds, executable bits and contents: the same on the controller and on the host."""
-    digest = hashlib.sha256()
-    for entry in sorted(found):
-        digest.update(b"\0".join(map(os.fsencode, entry)) + b"\n")
-    return digest.hexdigest()
+def listing(found: Iterable[Entry]) -> str:
+    """A line for each entry, so that two trees are equal when their listings are, and differ where these do. Names are
+    quoted: any character may be in them."""
+    return "".join(f"{kind} {path!r} {holds!r}\n" for path, kind, holds in sorted(found))
 
 
 def file_digest(path: str) -> str:

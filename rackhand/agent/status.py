@@ -42,6 +42,7 @@ def instances(system: System, health: dict[str, str]) -> list[dict[str, Any]]:
     """The instances that run, with what systemd knows of each. `health` gives the path to ask, by application."""
     found = []
     for unit in system.show("rackhand-*@*.service"):
+        workers = _children(unit["MainPID"])
         app, _, release = unit["Id"].removeprefix("rackhand-").removesuffix(".service").partition("@")
         instance = {
             "app": app,
@@ -49,8 +50,8 @@ def instances(system: System, health: dict[str, str]) -> list[dict[str, Any]]:
             "state": unit["ActiveState"],
             "since": unit["ActiveEnterTimestamp"],
             "restarts": int(unit["NRestarts"]),
-            "memory": int(unit["MemoryCurrent"]) if unit["MemoryCurrent"].isdigit() else None,
-            "workers": _children(unit["MainPID"]),
+            "memory": sum(_memory(pid) for pid in (unit["MainPID"], *workers)),
+            "workers": len(workers),
             "health": None,
         }
         if app in health and unit["ActiveState"] == "active":
@@ -63,6 +64,13 @@ def instances(system: System, health: dict[str, str]) -> list[dict[str, Any]]:
     return found
 
 
-def _children(pid: str) -> int:
-    text = files.read_text(f"/proc/{pid}/task/{pid}/children")
-    return len(text.split()) if text else 0
+def _children(pid: str) -> list[str]:
+    return (files.read_text(f"/proc/{pid}/task/{pid}/children") or "").split()
+
+
+def _memory(pid: str) -> int:
+    """In bytes, with what processes share divided among them."""
+    for line in (files.read_text(f"/proc/{pid}/smaps_rollup") or "").splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 UNIT_PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,NRestarts,"
-    "ActiveEnterTimestampMonotonic,ActiveEnterTimestamp,MemoryCurrent,InvocationID,Result"
+    "ActiveEnterTimestamp"
 )
 
 

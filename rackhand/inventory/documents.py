@@ -95,6 +95,17 @@ def dotted(path: tuple[str | int, ...]) -> str:
     return ".".join(map(str, path))
 
 
+def got(value: object) -> str:
+    """A value as messages show what was found."""
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if value is None:
+        return "nothing"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
 def shown(path: Path) -> str:
     """A path as messages show it: relative to the working directory where it lies below that."""
     relative = os.path.relpath(path)
@@ -145,13 +156,12 @@ def parse(text: str, file: str) -> Document:
 
 
 class _Loader(_BaseLoader):
-    def unsafe(self, node: Node) -> Any:
-        if isinstance(node, ScalarNode):
-            return Unsafe(self.construct_scalar(node))
+    def unsafe(self, node: ScalarNode | SequenceNode | MappingNode) -> object:
         if isinstance(node, SequenceNode):
             return [self.unsafe(item) for item in node.value]
-        assert isinstance(node, MappingNode)
-        return {self.construct_object(key, deep=True): self.unsafe(value) for key, value in node.value}
+        if isinstance(node, MappingNode):
+            return {self.construct_object(key, deep=True): self.unsafe(value) for key, value in node.value}
+        return Unsafe(self.construct_scalar(node))
 
 
 _Loader.add_constructor("!unsafe", _Loader.unsafe)
@@ -193,8 +203,9 @@ def _refuse(root: Node, problem: Callable[[Node, str], UserError]) -> None:
 
 def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str) -> UserError:
     mark = error.problem_mark or error.context_mark
-    line = mark.line if mark else 0
-    source = text.splitlines()[line] if line < len(text.splitlines()) else ""
+    lines = text.splitlines()
+    line = min(mark.line, len(lines) - 1) if mark else 0
+    source = lines[line]
     message = error.problem or str(error)
     if "unhashable" in message and "{{" in source:
         message = 'a value that begins with "{{" needs quotes around it'

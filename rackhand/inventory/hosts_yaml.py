@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rackhand.errors import UserError
-from rackhand.inventory.documents import Document, Layer, dotted, layer
+from rackhand.inventory.documents import Document, Layer, dotted, got, layer
 from rackhand.inventory.graph import Graph, GroupNode
 from rackhand.inventory.names import did_you_mean, expand
 
@@ -25,7 +25,7 @@ def add(document: Document, graph: Graph) -> None:
         _add_group(document, (name,), content, graph)
 
 
-def _add_group(document: Document, path: Path, content: Any, graph: Graph) -> GroupNode:
+def _add_group(document: Document, path: Path, content: object, graph: Graph) -> GroupNode:
     name = path[-1]
     if not isinstance(name, str) or not name:
         raise UserError(f"{document.origin(*path)}: {dotted(path)}: a group's name is text: quote it")
@@ -49,7 +49,7 @@ def _add_group(document: Document, path: Path, content: Any, graph: Graph) -> Gr
     return group
 
 
-def _add_hosts(document: Document, path: Path, content: Any, group: GroupNode, graph: Graph) -> None:
+def _add_hosts(document: Document, path: Path, content: object, group: GroupNode, graph: Graph) -> None:
     origin = document.origin(*path)
     if not isinstance(path[-1], str):
         raise UserError(f"{origin}: {dotted(path)}: a host's name is text: quote it")
@@ -72,12 +72,11 @@ def _set(group: GroupNode, variables: Layer) -> None:
             raise UserError(f"{priority.origin()}: {dotted(priority.path)}: {message}") from None
 
 
-def _mapping(document: Document, path: Path, value: Any, what: str) -> dict[Any, Any]:
+def _mapping(document: Document, path: Path, value: object, what: str) -> dict[Any, Any]:
     if value is None:
         return {}
     if isinstance(value, dict):
         return value
-    kind = "a list" if isinstance(value, list) else repr(value)
     hint = ' (write "name:", not "- name")' if isinstance(value, list) else ""
     place = f"{document.origin(*path)}: {dotted(path)}" if path else str(document.origin())
-    raise UserError(f"{place}: should be a mapping of {what}, got {kind}{hint}")
+    raise UserError(f"{place}: should be a mapping of {what}, got {got(value)}{hint}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -161,14 +160,14 @@ def _group(node: GroupNode) -> Group:
 
 
 def _magic(host: HostNode) -> dict[str, Any]:
-    file = os.path.abspath(host.origin.file)
+    file = Path.cwd() / host.origin.file
     address = re.fullmatch(r"[0-9.]+|.*:.*", host.name)
     return {
         "inventory_hostname": host.name,
         "inventory_hostname_short": host.name if address else host.name.partition(".")[0],
         "group_names": sorted(group.name for group in host.all_groups() if group.name != "all"),
-        "inventory_file": file,
-        "inventory_dir": os.path.dirname(file),
+        "inventory_file": str(file),
+        "inventory_dir": str(file.parent),
     }
 
 

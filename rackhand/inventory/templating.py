@@ -16,10 +16,10 @@ from jinja2.nativetypes import NativeCodeGenerator
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rackhand.errors import UserError
-from rackhand.inventory.variables import SelfReference
+from rackhand.inventory.variables import SelfReferenceError
 
 
-class TemplateProblem(Exception):
+class TemplateError(Exception):
     """Why a template could not be filled in; the caller knows where it stands."""
 
 
@@ -28,14 +28,14 @@ def or_undefined(read: Callable[..., Any], *arguments: Any) -> Any:
     that reason."""
     try:
         return read(*arguments)
-    except SelfReference:
+    except SelfReferenceError:
         raise
     except UserError as error:
         return jinja2.StrictUndefined(hint=str(error))
 
 
 def render(source: str, namespace: Mapping[str, Any]) -> Any:
-    """The value of a template. Raises TemplateProblem, or SelfReference from a variable that it uses."""
+    """The value of a template. Raises TemplateError, or SelfReferenceError from a variable that it uses."""
     try:
         template = _compile(source)
         # Jinja writes to the first of these alone.
@@ -44,23 +44,29 @@ def render(source: str, namespace: Mapping[str, Any]) -> Any:
         context = template.new_context(names, shared=True)  # type: ignore[arg-type]  # any mapping will do
         return _join(template.root_render_func(context))
     except jinja2.TemplateSyntaxError as error:
-        raise TemplateProblem(f"is not a valid template: {error.message}") from None
+        raise TemplateError(f"is not a valid template: {error.message}") from None
     except jinja2.UndefinedError as error:
-        raise TemplateProblem(error.message) from None
-    except SelfReference:
+        raise TemplateError(error.message) from None
+    except SelfReferenceError:
         raise
     except Exception as error:  # A template can call anything with anything.
-        raise TemplateProblem(f"its template fails: {error}") from None
+        raise TemplateError(f"its template fails: {error}") from None
 
 
 class _Environment(ImmutableSandboxedEnvironment):
     code_generator_class = NativeCodeGenerator
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        return or_undefined(super().getattr, obj, attribute)
+        return _part(obj, attribute, or_undefined(super().getattr, obj, attribute))
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        return or_undefined(super().getitem, obj, argument)
+        return _part(obj, argument, or_undefined(super().getitem, obj, argument))
+
+
+def _part(whole: Any, key: Any, part: Any) -> Any:
+    if isinstance(part, jinja2.Undefined) and isinstance(whole, Mapping) and key not in whole:
+        return jinja2.StrictUndefined(hint=f"a mapping that it uses has no {key!r}")
+    return part
 
 
 @jinja2.pass_context

@@ -10,7 +10,7 @@ from rackhand.errors import UserError
 from rackhand.inventory.documents import Definition, Layer, Origin, Unsafe, dotted
 
 
-class SelfReference(UserError):
+class SelfReferenceError(UserError):
     """A variable whose template needs its own value: unlike one that is undefined, no default can stand in
     for it."""
 
@@ -83,19 +83,19 @@ class Variables(Mapping[str, Any]):
 
     def _render(self, source: str, path: tuple[str | int, ...]) -> Any:
         # Imported here because Jinja2 takes longer to load than most inventories, and many have no template.
-        from rackhand.inventory.templating import TemplateProblem, render
+        from rackhand.inventory.templating import TemplateError, render
 
         if path not in self._rendered:
             where = self.origin(str(path[0]), *path[1:])
             if path in self._rendering:
                 cycle = [*self._rendering[self._rendering.index(path) :], path]
-                raise SelfReference(
+                raise SelfReferenceError(
                     f"{where}: {dotted(path)}: refers to itself: {' -> '.join(map(dotted, cycle))}"
                 )
             self._rendering.append(path)
             try:
                 self._rendered[path] = render(source, self.namespace())
-            except TemplateProblem as problem:
+            except TemplateError as problem:
                 raise UserError(f"{where}: {dotted(path)}: {problem}") from None
             finally:
                 self._rendering.pop()

@@ -66,5 +66,5 @@ def _ignored(entry: Path) -> bool:
 def _read(path: Path) -> Layer:
     document = read(path)
     if document.value is not None and not isinstance(document.value, dict):
-        raise UserError(f"{document.origin()}: should be a mapping of variables, got {document.value!r:.60}")
+        raise UserError(f"{document.origin()}: should be a mapping of variables")
     return layer(document, variables=document.value)

@@ -1,19 +1,19 @@
-"""A terminal: one moving row for each host, and above them what changed and what failed."""
+"""A terminal: one moving row for each host, and above the rows what changed and what failed."""
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from typing import TextIO
 
 from rich import live
-from rich.console import Console, RenderableType
-from rich.spinner import Spinner
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 from rich.theme import Theme
 
 from rackhand.output.plain import Plain
-from rackhand.output.words import Line, duration
+from rackhand.output.words import Line, Tone, duration
 from rackhand.report import Event, HostReport
 
 _THEME = Theme(
@@ -26,6 +26,9 @@ _THEME = Theme(
         "removed": "red",
     }
 )
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+#: Seconds between two pictures.
+_TICK = 0.12
 #: Columns below which a row leaves out what can be read elsewhere.
 _NARROW = 80
 
@@ -35,12 +38,15 @@ class Live(Plain):
 
     def __init__(self, stream: TextIO, *, diff: bool) -> None:
         super().__init__(stream, diff=diff)
-        self._console = Console(file=stream, theme=_THEME, markup=False, emoji=False, highlight=False)
-        self._spinner = Spinner("dots")
+        self._console = Console(file=stream, theme=_THEME)
         self._heard = time.monotonic()
         self._live = live.Live(
-            get_renderable=self._rows, console=self._console, refresh_per_second=8, transient=True
+            get_renderable=self._rows, console=self._console, auto_refresh=False, transient=True
         )
+        # Drawing costs milliseconds. A thread does it a few times a second, however fast events come in.
+        self._drawing = threading.Thread(target=self._draw, daemon=True)
+        self._pending: deque[Line] = deque()
+        self._closed = threading.Event()
 
     def handle(self, event: Event) -> None:
         if event["event"] == "done":
@@ -49,58 +55,82 @@ class Live(Plain):
         self._heard = time.monotonic()
         if event["event"] == "run":
             self._live.start()
+            self._drawing.start()
+        if event["event"] == "done":
+            self._print()
+
+    def _width(self) -> int:
+        return self._console.width
 
     def _show(self, line: Line) -> None:
-        self._console.print(Text.assemble(*line), soft_wrap=True)
+        self._pending.append(line)
 
     def close(self) -> None:
+        if self._drawing.is_alive():
+            self._closed.set()
+            self._drawing.join()
+            self._print()
         self._live.stop()
 
-    def _rows(self) -> Table:
-        """Not more rows than the terminal has: hosts at work come first, then those in trouble."""
-        wide = self._console.width >= _NARROW
-        table = Table.grid(expand=True, padding=(0, 2, 0, 0), pad_edge=False)
-        table.add_column(width=1)
-        table.add_column(no_wrap=True, overflow="ellipsis", max_width=self._console.width // 4)
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-        table.add_column(no_wrap=True, justify="right")
-        if wide:
-            table.add_column(no_wrap=True, justify="right")
-        table.add_column(no_wrap=True, justify="right", min_width=6)
+    def _draw(self) -> None:
+        while not self._closed.wait(_TICK):
+            if self._pending:
+                self._print()
+            else:
+                self._live.refresh()
+
+    def _print(self) -> None:
+        """Prints the lines that have come in; the rows below them are drawn anew with that."""
+        lines = [self._pending.popleft() for _ in range(len(self._pending))]
+        if lines:
+            self._console.print(Text("\n").join(Text.assemble(*line) for line in lines), soft_wrap=True)
+
+    def _rows(self) -> Text:
+        """Half of the terminal at most is rows; hosts at work come first, then those in trouble."""
         hosts = list(self._report.hosts.items())
-        room = max(self._console.height - 2, 1)
+        room = max(self._console.height // 2 - 1, 1)
         if len(hosts) > room:
             hosts.sort(key=lambda item: _urgency(item[1]))
+        shown, hidden = hosts[:room], hosts[room:]
+        width = self._console.width - 1
+        names = min(max((len(name) for name, _ in shown), default=0), width // 4)
         now = self._report.seconds + time.monotonic() - self._heard
-        for name, host in hosts[:room]:
-            cells = self._cells(name, host, now)
-            table.add_row(*(cells if wide else (*cells[:5], cells[6])))
-        if hosts[room:]:
-            ended = sum(host.outcome is not None for _, host in hosts[room:])
-            table.add_row("", Text(f"+{len(hosts) - room} more", "quiet"), Text(f"{ended} ended", "quiet"))
-        return table
-
-    def _cells(self, name: str, host: HostReport, now: float) -> tuple[RenderableType, ...]:
-        at_work = host.outcome is None and host.phase != "waiting"
-        tone = "" if host.outcome is None else "ok" if host.outcome == "ok" else "failed"
-        took = duration((now if at_work else host.ended or 0) - host.began) if host.phase != "waiting" else ""
-        mark = Text({"": " ", "ok": "✓", "failed": "✗"}[tone], tone)
-        doing = host.step if host.outcome is None else host.reason
-        return (
-            self._spinner if at_work else mark,
-            Text(name),
-            Text(host.outcome or host.phase, tone),
-            Text((doing or "").partition("\n")[0], "quiet"),
-            Text(f"{host.done}/{host.resources}" if host.resources else ""),
-            Text(f"{host.changed} changed" if host.changed else "", "changed"),
-            Text(took, "quiet"),
-        )
+        rows = [_row(name, host, now, names, width) for name, host in shown]
+        if hidden:
+            ended = sum(host.outcome is not None for _, host in hidden)
+            more = f"   +{len(hidden)} more, {ended} of them ended"
+            rows.append(_cell(more, width, "quiet"))
+        return Text("\n", no_wrap=True).join(rows)
 
 
-def _urgency(host: HostReport) -> tuple[int, float]:
-    if host.outcome is None and host.phase != "waiting":
-        return 0, host.began
-    if host.outcome not in (None, "ok"):
-        return 1, host.began
-    return 2, host.began
+def _row(name: str, host: HostReport, now: float, names: int, width: int) -> Text:
+    """A mark, the name, phase or outcome, what the host is at or why it failed, how far it is, how long it took."""
+    at_work = _at_work(host)
+    tone: Tone = "" if host.outcome is None else "ok" if host.outcome == "ok" else "failed"
+    mark = _SPINNER[int(now / _TICK) % len(_SPINNER)] if at_work else {"ok": "✓", "failed": "✗"}.get(tone, "")
+    doing = host.step if host.outcome is None else host.reason
+    took = (now if host.ended is None else host.ended) - host.began
+    left = [_cell(mark, 1, tone), _cell(name, names), _cell(host.outcome or host.phase, 11, tone)]
+    right = [_cell(f"{host.done}/{host.resources}" if host.resources else "", 7)]
+    if width >= _NARROW:
+        right.append(_cell(f"{host.changed} changed" if host.changed else "", 11, "changed"))
+    right.append(_cell(duration(took) if at_work or host.outcome else "", 8, "quiet"))
+    gaps = 2 * (len(left) + len(right))
+    rest = width - gaps - sum(cell.cell_len for cell in (*left, *right))
+    return Text("  ").join([*left, _cell(doing or "", max(rest, 0), "quiet"), *right])
+
+
+def _cell(text: str, width: int, tone: Tone = "") -> Text:
+    cell = Text(" ".join(text.split("\n")), tone)
+    cell.truncate(width, overflow="ellipsis", pad=True)
+    return cell
+
+
+def _at_work(host: HostReport) -> bool:
+    return host.outcome is None and host.phase != "waiting"
+
+
+def _urgency(host: HostReport) -> int:
+    if _at_work(host):
+        return 0
+    return 2 if host.outcome in (None, "ok") else 1

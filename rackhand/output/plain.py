@@ -19,8 +19,12 @@ class Plain:
     def handle(self, event: Event) -> None:
         event = printable(event)
         self._report = self._report.after(event)
-        for line in told(event, self._report, diff=self._diff):
+        for line in told(event, self._report, diff=self._diff, width=self._width()):
             self._show(line)
+
+    def _width(self) -> int | None:
+        """Columns to make do with; lines in a file may be of any length."""
+        return None
 
     def _show(self, line: Line) -> None:
         write_line(self._stream, "".join(text for text, _ in line))

@@ -14,12 +14,15 @@ Tone = Literal["", "ok", "changed", "failed", "quiet", "added", "removed"]
 Line = tuple[tuple[str, Tone], ...]
 
 _INDENT = " " * 6
+#: What Ansible's recap line takes up.
+_RECAP_WIDTH = 117
 #: More hosts than this are counted, not named.
 _NAMED = 5
 
 
-def told(event: Event, report: Report, *, diff: bool) -> Iterator[Line]:
-    """The lines for an event, given the report that includes it. `diff` asks for what changes, key by key."""
+def told(event: Event, report: Report, *, diff: bool, width: int | None = None) -> Iterator[Line]:
+    """The lines for an event, given the report that includes it. `diff` asks for what changes, key by key;
+    `width` is that of the terminal, if it is one."""
     name = event.get("host", "")
     match event["event"]:
         case "run":
@@ -60,7 +63,9 @@ def told(event: Event, report: Report, *, diff: bool) -> Iterator[Line]:
             yield from _block(more)
         case "done":
             yield ()
-            yield from (_recap(name, host) for name, host in report.hosts.items())
+            compact = width is not None and width < _RECAP_WIDTH
+            column = max(map(len, report.hosts), default=0) if compact else 26
+            yield from (_recap(f"{n:<{column}}", host, compact) for n, host in report.hosts.items())
             yield ()
             yield from _summary(report)
 
@@ -94,12 +99,8 @@ def _line(report: Report, host: str, verb: str, tone: Tone, text: str, seconds: 
     width = max(map(len, report.hosts), default=0)
     lead = f"{host:<{width}}  " if host else ""
     padded = f"{verb:<{12 if report.check else 7}}  "
-    return (
-        (lead, ""),
-        (padded, tone),
-        (text, ""),
-        ("" if seconds is None else f"  ({duration(seconds)})", "quiet"),
-    )
+    took = "" if seconds is None or seconds < 0.01 else f"  ({duration(seconds)})"
+    return (lead, ""), (padded, tone), (text, ""), (took, "quiet")
 
 
 def _block(lines: list[str], *, deeper: int = 0) -> Iterator[Line]:
@@ -138,14 +139,17 @@ _COUNTED: dict[str, Tone] = {
 }
 
 
-def _recap(name: str, host: HostReport) -> Line:
-    """Ansible's line, to the space: programs read it."""
+def _recap(name: str, host: HostReport, compact: bool) -> Line:
+    """Ansible's line, to the space, for programs read it; `compact` saves spaces on a terminal."""
     counts = host.counts()
     bad = counts["failed"] or counts["unreachable"]
     tone: Tone = "failed" if bad else "changed" if counts["changed"] else "ok"
-    parts: list[tuple[str, Tone]] = [(f"{name:<26}", tone), (" :", "")]
+    parts: list[tuple[str, Tone]] = [(name, tone), (" :", "")]
     for key, count in counts.items():
-        parts += [(" ", ""), (f"{key}={count:<4}", _COUNTED.get(key, "") if count else "")]
+        parts += [
+            (" ", ""),
+            (f"{key}={count}" if compact else f"{key}={count:<4}", _COUNTED.get(key, "") if count else ""),
+        ]
     return tuple(parts)
 
 
@@ -159,7 +163,7 @@ def _end(host: HostReport, check: bool) -> str:
 
 
 def _summary(report: Report) -> Iterator[Line]:
-    """In what state hosts are left: each of them after an interrupt, else those in trouble; then all, counted."""
+    """In what state hosts are left: each after an interrupt, else those in trouble; then all, counted."""
     took: tuple[str, Tone] = (f" ({duration(report.seconds)})", "quiet")
     if len(report.hosts) == 1:
         ((name, host),) = report.hosts.items()

@@ -15,6 +15,8 @@ from rackhand.agent.system import System
 POLL = 0.05
 #: Seconds after which an answer that is an error, and not 503, is taken as final.
 PATIENCE = 1.5
+#: How much of an application's log is told when it fails.
+LOG_LINES = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +88,15 @@ class Instance(Resource):
             self._wait(system)
         except (ResourceError, OSError, RuntimeError) as error:
             log = self._log(system, since)
-            system.systemctl("stop", self.unit)
-            system.run("systemctl", "reset-failed", self.unit)
+            self._stop(system)
             files.write(failed, f"{error}\n", "root:root", "0644")
             raise ResourceError(str(error), log) from error
         files.remove(failed)
+
+    def _stop(self, system: System) -> None:
+        system.systemctl("stop", self.unit)
+        if system.unit(self.unit)["ActiveState"] == "failed":
+            system.systemctl("reset-failed", self.unit)
 
     def _wait(self, system: System) -> None:
         deadline = time.monotonic() + self.timeout
@@ -116,9 +122,9 @@ class Instance(Resource):
         """What the application and systemd said since it was started."""
         output = system.run(
             *("journalctl", "--unit", self.unit, "--since", f"@{int(since)}"),
-            *("--lines", "60", "--output", "cat", "--no-pager", "--quiet"),
+            *("--output", "cat", "--no-pager", "--quiet"),
         )
-        return tuple(output.rstrip().splitlines())
+        return tuple(output.rstrip().splitlines()[-LOG_LINES:])
 
     def undo(self, system: System, before: State) -> None:
         if before["service"] != "active":

@@ -15,8 +15,8 @@ from rackhand.agent.system import System
 
 @dataclass(frozen=True, kw_only=True)
 class Release(Resource):
-    """Named by a digest of all that is in it. `code` is the digest of the code's tree and `archive` that of the tar file
-    that carries it; `files` are (name, content, mode), readable by `group` where the mode says so; `links` are (name,
+    """Named by a digest of all that is in it. `code` lists the code's files and `archive` is the digest of the tar file
+    that carries them; `files` are (name, content, mode), readable by `group` where the mode says so; `links` are (name,
     target)."""
 
     kind: ClassVar[str] = "release"
@@ -46,6 +46,7 @@ class Release(Resource):
 
     def wanted(self) -> State:
         return {
+            "release": self.release,
             "code": self.code,
             **{name: content for name, content, _ in self.files},
             **{name: f"-> {target}" for name, target in self.links},
@@ -54,10 +55,17 @@ class Release(Resource):
 
     def actual(self, system: System) -> State:
         path = system.path(self.path)
+        if os.path.isdir(path):
+            return {"release": self.release, **self._contents(path)}
+        # What changes is told against the release that serves now.
+        current = system.path(layout.current(self.app))
+        return {"release": None, **(self._contents(current) if os.path.isdir(current) else {})}
+
+    def _contents(self, path: str) -> State:
         code = os.path.join(path, "code")
         if not os.path.isdir(code):
             return {}
-        state: dict[str, object] = {"code": files.tree_digest(files.entries(code)), "access": self._access(path)}
+        state: dict[str, object] = {"code": files.listing(files.entries(code)), "access": self._access(path)}
         for name, _, _ in self.files:
             state[name] = files.read_text(os.path.join(path, name))
         for name, _ in self.links:
@@ -94,7 +102,7 @@ class Release(Resource):
             if not stat.S_ISLNK(status.st_mode):
                 executable = stat.S_ISDIR(status.st_mode) or bool(status.st_mode & 0o100)
                 os.chmod(full, 0o750 if executable else 0o640)
-        if files.tree_digest(files.entries(code)) != self.code:
+        if files.listing(files.entries(code)) != self.code:
             raise ResourceError("the code that arrived is not the code that was sent: run this again")
         for name, content, mode in self.files:
             group = "root" if mode == "0600" else self.group
