@@ -13,9 +13,7 @@ from typing import Any, Literal
 Event = Mapping[str, Any]
 
 #: How far a host has come. After "uploading" these are the stages of its plan.
-Phase = Literal[
-    "waiting", "connecting", "planning", "planned", "uploading", "prepare", "switch", "verify", "retire"
-]
+Phase = Literal["waiting", "connecting", "planning", "planned", "uploading", "prepare", "switch", "verify", "retire"]
 #: How a host ended.
 Outcome = Literal["ok", "failed", "undone", "unreachable", "lost", "interrupted"]
 
@@ -177,9 +175,7 @@ class Report:
             case "lost" if self.check or host.phase in _UNASKED:
                 return "connection ended, untouched"
             case "lost":
-                return (
-                    "connection ended: the host goes on alone; run the same command again to see how it ended"
-                )
+                return "connection ended: the host goes on alone; run the same command again to see how it ended"
             case "interrupted" if self.check or not host.changed:
                 return "interrupted before anything was changed"
             case "interrupted":

@@ -217,23 +217,8 @@ def _groups(value: object) -> tuple[str, ...]:
 def _env(fields: _Fields) -> Iterable[tuple[str, str]]:
     for key in fields.values:
         if not isinstance(key, str) or not _ENV_KEY.fullmatch(key):
-            fields.problem(
-                (key,), "the name of an environment variable has letters, digits and _, no digit first"
-            )
-        # Values may be secrets: no message shows one.
-        yield key, fields.convert(key, partial(_env_value, fields.written(key)), "")
-
-
-def _env_value(written: str | None, value: object) -> str:
-    if value is None:
-        raise ValueError('has no value: write "" for an empty one')
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise ValueError("should be text: quote it")
-    if not isinstance(value, str) and written is not None and str(value) != written:
-        raise ValueError("is a number that YAML would write differently: quote it")
-    if _CONTROL.search(str(value)):
-        raise ValueError("may not contain line breaks or control characters")
-    return str(value)
+            fields.problem((key,), "the name of an environment variable has letters, digits and _, no digit first")
+        yield key, fields.secret(key) or ""
 
 
 def _nginx(fields: _Fields) -> NginxSettings:
@@ -265,11 +250,17 @@ def _word(value: object) -> str:
     return text
 
 
-def _secret(value: object) -> str:
-    try:
-        return _text(value)
-    except ValueError:
-        raise ValueError("should be text on one line") from None
+def _secret(written: str | None, value: object) -> str:
+    """For what no message may show, given as it was written, too."""
+    if value is None:
+        raise ValueError('has no value: write "" for an empty one')
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ValueError("should be text: quote it")
+    if not isinstance(value, str) and written is not None and str(value) != written:
+        raise ValueError("is a number that YAML would write differently: quote it")
+    if _CONTROL.search(str(value)):
+        raise ValueError("may not contain line breaks or control characters")
+    return str(value)
 
 
 def _matching(pattern: re.Pattern[str], what: str) -> Callable[[object], str]:
@@ -368,7 +359,7 @@ class _Fields:
             raise KeyError(name)
         return origin
 
-    def written(self, key: str) -> str | None:
+    def _written(self, key: str) -> str | None:
         name, *rest = (*self.path, key)
         return self._variables.text(str(name), *rest)
 
@@ -400,7 +391,7 @@ class _Fields:
         return self.convert(key, _word, default)
 
     def secret(self, key: str) -> str | None:
-        return self.convert(key, _secret, None)
+        return self.convert(key, partial(_secret, self._written(key)), None)
 
     def flag(self, key: str, default: bool) -> bool:
         return self.convert(key, _flag, default)

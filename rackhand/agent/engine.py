@@ -62,6 +62,7 @@ def run(
 ) -> Outcome:
     """Checks the plan and, with `apply`, makes the host what it says. The first failure ends the run and undoes it."""
     outcome = Outcome()
+    changed: set[str] = set()
     system.watch(unit for resource in plan for unit in resource.units())
     for position, resource in enumerate(plan):
         if apply and resource.stage == "prepare" and cancelled():
@@ -78,6 +79,8 @@ def run(
         started = time.monotonic()
         try:
             changes = _converge(resource, system, outcome, apply)
+            if not apply and not changes and not changed.isdisjoint(resource.follows()):
+                changes = [{"key": "follows", "before": None, "after": ", ".join(changed & {*resource.follows()})}]
         except (ResourceError, CommandError, OSError) as error:
             outcome.failed += 1
             outcome.reason = f"{resource.id}: {error}"
@@ -87,6 +90,7 @@ def run(
             result = {"status": "changed" if changes else "ok"}
             if changes:
                 outcome.changed += 1
+                changed.add(resource.id)
                 result["changes"] = changes
             else:
                 outcome.ok += 1

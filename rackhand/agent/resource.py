@@ -48,6 +48,10 @@ class Resource:
         """The ids of the resources that must come before this one in the plan."""
         return ()
 
+    def follows(self) -> tuple[str, ...]:
+        """The ids of resources whose change always changes this one too, which a check cannot see on the host."""
+        return ()
+
     def units(self) -> tuple[str, ...]:
         """The systemd units whose state this resource reads; the engine asks systemd for all of them at once."""
         return ()

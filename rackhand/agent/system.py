@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
@@ -30,7 +31,6 @@ class System:
         self._fetch = fetch
         self._units: dict[str, dict[str, str]] = {}
         self._watched: tuple[str, ...] = ()
-        self._reload_first = False
 
     def path(self, path: str) -> str:
         return path if self.root == "/" else os.path.join(self.root, path.lstrip("/"))
@@ -71,17 +71,24 @@ class System:
             raise LookupError(f"no blob {digest}")
         return self._fetch(digest)
 
-    def watch(self, units: Iterable[str]) -> None:
+    def watch(self, patterns: Iterable[str]) -> None:
         """Names the units that will be asked for, so that systemd is asked for all of them at once."""
-        self._watched = tuple(dict.fromkeys(units))
+        self._watched = tuple(dict.fromkeys(patterns))
         self._units = {}
+
+    def units(self, pattern: str) -> list[Mapping[str, str]]:
+        """What systemd says of the loaded units of a name or pattern that is watched."""
+        if pattern not in self._watched:
+            self._watched = (*self._watched, pattern)
+            self._units = {}
+        if not self._units:
+            self._units = {unit["Id"]: unit for unit in self.show(*self._watched)}
+        return [unit for name, unit in self._units.items() if fnmatch.fnmatchcase(name, pattern)]
 
     def unit(self, name: str) -> Mapping[str, str]:
         """What systemd says of a unit. An unknown one has LoadState not-found."""
-        if name not in self._units:
-            names = self._watched if name in self._watched else (name,)
-            self._units.update({unit["Id"]: unit for unit in self.show(*names)})
-        return self._units.get(name, {"Id": name, "LoadState": "not-found", "ActiveState": "inactive"})
+        found = self.units(name)
+        return found[0] if found else {"Id": name, "LoadState": "not-found", "ActiveState": "inactive"}
 
     def show(self, *patterns: str) -> list[dict[str, str]]:
         """What systemd says of the loaded units of these names or patterns."""
@@ -93,17 +100,10 @@ class System:
 
     def systemctl(self, *arguments: str, timeout: float = 120) -> None:
         """Has systemd change something."""
-        if self._reload_first:
-            self._reload_first = False
-            self.systemctl("daemon-reload")
         try:
             self.run("systemctl", "--quiet", *arguments, timeout=timeout)
         finally:
             self.forget_units()
-
-    def unit_files_changed(self) -> None:
-        """Has systemd read all unit files again, once for all that have changed, before it does anything else."""
-        self._reload_first = True
 
     def forget_units(self) -> None:
         self._units = {}

@@ -91,9 +91,7 @@ def load_inventory(path: Path | list[Path]) -> Inventory:
             raise UserError(f"{shown(source)}: holds no inventory: add a hosts.yml")
         for file in files:
             if file.suffix not in (".yml", ".yaml", ".json"):
-                raise UserError(
-                    f"{shown(file)}: only YAML inventories (.yml, .yaml, .json) are supported yet"
-                )
+                raise UserError(f"{shown(file)}: only YAML inventories (.yml, .yaml, .json) are supported yet")
             hosts_yaml.add(read(file), graph)
     graph.finish()
 
@@ -112,15 +110,11 @@ def load_inventory(path: Path | list[Path]) -> Inventory:
         layers = (*_group_layers(node.all_groups(), of_groups), node.variables, *of_host)
         magic = _magic(node) | {"groups": members, "hostvars": _HostVars(hosts)}
         names = tuple(group.name for group in node.all_groups())
-        hosts[node.name] = Host(
-            name=node.name, groups=names, origin=node.origin, vars=Variables(layers, magic)
-        )
+        hosts[node.name] = Host(name=node.name, groups=names, origin=node.origin, vars=Variables(layers, magic))
 
     warnings = [warning for folder in group_vars for warning in folder.warnings(groups)]
     warnings += [warning for folder in host_vars for warning in folder.warnings(hosts)]
-    warnings += [
-        f"{hosts[name].origin}: {name!r} is the name of a group too" for name in groups if name in hosts
-    ]
+    warnings += [f"{hosts[name].origin}: {name!r} is the name of a group too" for name in groups if name in hosts]
     return Inventory(hosts=hosts, groups=groups, warnings=tuple(warnings))
 
 

@@ -53,9 +53,7 @@ def _expand(name: str) -> list[str]:
     last, _, step = last.partition(":")
     if not bracket or not last:
         raise ValueError("should have a range like [1:9], [01:20:2] or [a:f]")
-    return [
-        head + middle + end for middle in _range(first or "0", last, step or "1") for end in _expand(tail)
-    ]
+    return [head + middle + end for middle in _range(first or "0", last, step or "1") for end in _expand(tail)]
 
 
 def _range(first: str, last: str, step: str) -> list[str]:
@@ -71,9 +69,7 @@ def _range(first: str, last: str, step: str) -> list[str]:
         width = len(first) if padded else 0
         names = [str(number).zfill(width) for number in range(int(first), int(last) + 1, int(step))]
     else:
-        raise ValueError(
-            f"has a range from {first!r} to {last!r}: both should be numbers, or both single letters"
-        )
+        raise ValueError(f"has a range from {first!r} to {last!r}: both should be numbers, or both single letters")
     if not names:
         raise ValueError(f"has a range that ends before it begins: {first} to {last}")
     return names

@@ -21,6 +21,8 @@ def select(pattern: str, hosts: Sequence[str], groups: Mapping[str, Sequence[str
     out would otherwise be touched.
     """
     terms = split(pattern)
+    if not terms or not {"!", "&"}.isdisjoint(terms):
+        raise UserError(f"{pattern!r}: is not a pattern of hosts")
     chosen = [term for term in terms if term[0] not in "&!"] or ["all"]
     # As in Ansible a bare host name is that host, though a group be named like it.
     matches = ([term] if term in hosts else _match(term, hosts, groups) for term in chosen)

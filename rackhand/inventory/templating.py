@@ -101,6 +101,8 @@ def _plain(value: Any) -> Any:
     """Without views and tuples, and without anything undefined inside."""
     if isinstance(value, jinja2.Undefined):
         str(value)  # StrictUndefined raises here, with its reason.
+    if isinstance(value, str):
+        return str(value)  # Filters may return Markup.
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

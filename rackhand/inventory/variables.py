@@ -27,9 +27,7 @@ class Variables(Mapping[str, Any]):
     def __init__(self, layers: Sequence[Layer], magic: Mapping[str, Any]) -> None:
         self._layers = tuple(layers)
         self._magic = magic
-        self._winning: dict[str, Definition] = {
-            name: found for layer in layers for name, found in layer.items()
-        }
+        self._winning: dict[str, Definition] = {name: found for layer in layers for name, found in layer.items()}
         #: The variables as a view whose mappings fill in each template only when it is reached.
         self.lazy: Mapping[str, Any] = _View(self, self.raw(), ())
         self._rendered: dict[tuple[str | int, ...], Any] = {}
@@ -61,8 +59,10 @@ class Variables(Mapping[str, Any]):
         return tuple(layer[name].origin() for layer in self._layers if name in layer)
 
     def text(self, name: str, *path: str | int) -> str | None:
-        """A scalar as it was written in its file; None for what came out of a template."""
-        return self._winning[name].text(*path)
+        """A scalar as it was written in its file; None for what is no scalar there, or a template."""
+        found = self._winning.get(name)
+        text = None if found is None else found.text(*path)
+        return None if text is None or is_template(text) else text
 
     def overridden_by(self, layer: Layer) -> Variables:
         """These variables with one more layer on top."""

@@ -79,8 +79,7 @@ class LabHost:
         """Make its disk; a disk that an interrupted earlier run left half made is thrown away."""
         self.destroy()
         self.folder.mkdir(parents=True)
-        description = json.dumps(dataclasses.asdict(self), default=str)
-        (self.folder / "host.json").write_text(description)
+        machine.record(self.folder / "host.json", json.dumps(dataclasses.asdict(self), default=str))
         self._mount()
         for path, text in self._files().items():
             target = self.root / path
@@ -189,6 +188,10 @@ class LabHost:
     def _mount(self) -> None:
         if any(mount.point == self.root for mount in machine.mounts()):
             return
+        if not self.base.exists():
+            raise UserError(
+                f"{self.name}: the image that its disk is based on is gone ({self.base}): run lab.down first"
+            )
         layers = {"upperdir": self.folder / "disk", "workdir": self.folder / "work"}
         for folder in (*layers.values(), self.root):
             folder.mkdir(exist_ok=True)

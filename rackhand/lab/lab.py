@@ -75,16 +75,16 @@ class Lab:
 
     def down(self) -> None:
         """Remove everything of this lab, also what an interrupted `up` or `down` left of it."""
-        if not self.folder.exists():
-            return
-        machine.ensure_packages()
         with machine.locked():
+            if not self.folder.exists():
+                return
+            machine.ensure_packages()
             if net := self._network():
                 for host in self._known():
                     host.destroy()
                 net.down()
             shutil.rmtree(self.folder)
-            if not any(lab._network() for lab in _labs()):
+            if not network.in_use():
                 network.stop_forwarding()
                 machine.unmount_nspawn_run()
 
@@ -100,20 +100,20 @@ class Lab:
         """The lab's folder, key and network; written down before anything is made, so that `down` finds it all."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.owned:
-            (self.folder / "owner").write_text(_identity(os.getpid()))
+            machine.record(self.folder / "owner", _identity(os.getpid()))
         if not self.private_key.with_suffix(".pub").exists():
             self.private_key.unlink(missing_ok=True)
             machine.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {self.name}", "-f", self.private_key)
         claimed = self._network()
         if claimed is None:
             claimed = network.free({net.number for lab in _labs() if (net := lab._network())})
-            (self.folder / "network").write_text(str(claimed.number))
+            machine.record(self.folder / "network", str(claimed.number))
         return claimed
 
     def _network(self) -> Network | None:
         try:
             return Network(number=int((self.folder / "network").read_text()))
-        except (FileNotFoundError, ValueError):  # ValueError: killed before it wrote the number
+        except FileNotFoundError:
             return None
 
     def _known(self) -> list[LabHost]:

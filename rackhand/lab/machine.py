@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -56,8 +56,8 @@ def start(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end. What it prints goes to `output`; it inherits only the descriptors in `keep_open`."""
     return subprocess.run(  # noqa: S603 -- the lab's own commands, never a shell over user input
-        command, input=stdin, stdout=output, stderr=output, text=True, pass_fds=keep_open, cwd="/", env=ENVIRONMENT,
-        check=False,
+        command, input=stdin, stdout=output, stderr=output, text=True, errors="replace", pass_fds=keep_open,
+        cwd="/", env=ENVIRONMENT, check=False,
     )  # fmt: skip
 
 
@@ -77,6 +77,13 @@ def tail(text: str, lines: int = 5) -> str:
 def cache() -> Path:
     """The folder of the images and of every lab's hosts."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rackhand" / "lab"
+
+
+def record(path: Path, text: str) -> None:
+    """Write a file of the lab's own: it is there whole or not at all, wherever this process is killed."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.write_text(text)
+    unfinished.rename(path)
 
 
 @contextmanager
@@ -131,4 +138,5 @@ def unmount_nspawn_run() -> None:
     """Undo `mount_nspawn_run`, if it was us."""
     if any(mount.source == OURS and mount.point == NSPAWN_RUN for mount in mounts()):
         run("umount", "--lazy", NSPAWN_RUN)
-        NSPAWN_RUN.rmdir()
+        with suppress(OSError):  # what the mount hid was not ours
+            NSPAWN_RUN.rmdir()

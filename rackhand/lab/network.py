@@ -36,7 +36,7 @@ class Network:
 
     def up(self) -> None:
         """Make what is missing."""
-        if not Path("/sys/class/net", self.bridge).exists():
+        if self.bridge not in _links():
             run("ip", "link", "add", self.bridge, "type", "bridge")
         run("ip", "address", "replace", f"{self.address(1)}/24", "dev", self.bridge)
         run("ip", "link", "set", self.bridge, "mtu", str(uplink_mtu()), "up")
@@ -51,7 +51,7 @@ class Network:
 
     def down(self) -> None:
         """Remove all of it, however much there is."""
-        if Path("/sys/class/net", self.bridge).exists():
+        if self.bridge in _links():
             run("ip", "link", "delete", self.bridge)
         _nft(self._no_table)
 
@@ -61,9 +61,14 @@ class Network:
         return f"table ip {self.bridge} {{}}\ndelete table ip {self.bridge}"
 
 
+def in_use() -> bool:
+    """Whether any lab of this machine has its network up."""
+    return any(name.startswith(PREFIX) for name in _links())
+
+
 def stop_forwarding() -> None:
     """Give the machine its own setting back, once no lab is left."""
-    if any(table == FORWARDING for table in _tables()):
+    if FORWARDING in _tables():
         IP_FORWARD.write_text("0")
         _nft(f"delete table ip {FORWARDING}")
 
@@ -85,7 +90,12 @@ def free(claimed: set[int]) -> Network:
 def uplink_mtu() -> int:
     """The MTU of the device of the default route, in bytes: larger packets of a host would not get through."""
     routes = json.loads(run("ip", "-json", "-4", "route", "show", "default"))
-    return int(Path("/sys/class/net", routes[0]["dev"], "mtu").read_text()) if routes else 1500
+    return _links()[routes[0]["dev"]] if routes else 1500
+
+
+def _links() -> dict[str, int]:
+    """The network devices of this machine, with their MTU in bytes."""
+    return {link["ifname"]: link["mtu"] for link in json.loads(run("ip", "-json", "link", "show"))}
 
 
 def _tables() -> list[str]:

@@ -30,7 +30,7 @@ _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 #: Seconds between two pictures.
 _TICK = 0.12
 #: Columns below which a row leaves out what can be read elsewhere.
-_NARROW = 80
+_NARROW = 75
 
 
 class Live(Plain):
@@ -40,9 +40,7 @@ class Live(Plain):
         super().__init__(stream, diff=diff)
         self._console = Console(file=stream, theme=_THEME)
         self._heard = time.monotonic()
-        self._live = live.Live(
-            get_renderable=self._rows, console=self._console, auto_refresh=False, transient=True
-        )
+        self._live = live.Live(get_renderable=self._rows, console=self._console, auto_refresh=False, transient=True)
         # Drawing costs milliseconds. A thread does it a few times a second, however fast events come in.
         self._drawing = threading.Thread(target=self._draw, daemon=True)
         self._pending: deque[Line] = deque()
@@ -57,7 +55,7 @@ class Live(Plain):
             self._live.start()
             self._drawing.start()
         if event["event"] == "done":
-            self._print()
+            self._print(at_words=True)
 
     def _width(self) -> int:
         return self._console.width
@@ -79,11 +77,12 @@ class Live(Plain):
             else:
                 self._live.refresh()
 
-    def _print(self) -> None:
-        """Prints the lines that have come in; the rows below them are drawn anew with that."""
+    def _print(self, *, at_words: bool = False) -> None:
+        """Prints the lines that have come in; the rows below them are drawn anew with that. Long lines are broken
+        by the terminal, so that they can be copied, or between words, so that they can be read."""
         lines = [self._pending.popleft() for _ in range(len(self._pending))]
         if lines:
-            self._console.print(Text("\n").join(Text.assemble(*line) for line in lines), soft_wrap=True)
+            self._console.print(Text("\n").join(Text.assemble(*line) for line in lines), soft_wrap=not at_words)
 
     def _rows(self) -> Text:
         """Half of the terminal at most is rows; hosts at work come first, then those in trouble."""
@@ -92,7 +91,8 @@ class Live(Plain):
         if len(hosts) > room:
             hosts.sort(key=lambda item: _urgency(item[1]))
         shown, hidden = hosts[:room], hosts[room:]
-        width = self._console.width - 1
+        # A terminal shows Ctrl-C as ^C behind the last row: where that does not fit, the rows go astray.
+        width = self._console.width - len("^C^C") - 1
         names = min(max((len(name) for name, _ in shown), default=0), width // 4)
         now = self._report.seconds + time.monotonic() - self._heard
         rows = [_row(name, host, now, names, width) for name, host in shown]
@@ -104,7 +104,7 @@ class Live(Plain):
 
 
 def _row(name: str, host: HostReport, now: float, names: int, width: int) -> Text:
-    """A mark, the name, phase or outcome, what the host is at or why it failed, how far it is, how long it took."""
+    """Mark, name, phase or outcome, what the host is at or why it failed, how far it is, how long it took."""
     at_work = _at_work(host)
     tone: Tone = "" if host.outcome is None else "ok" if host.outcome == "ok" else "failed"
     mark = _SPINNER[int(now / _TICK) % len(_SPINNER)] if at_work else {"ok": "✓", "failed": "✗"}.get(tone, "")
@@ -121,7 +121,7 @@ def _row(name: str, host: HostReport, now: float, names: int, width: int) -> Tex
 
 
 def _cell(text: str, width: int, tone: Tone = "") -> Text:
-    cell = Text(" ".join(text.split("\n")), tone)
+    cell = Text(text.replace("\n", " ").replace("\t", " "), tone)
     cell.truncate(width, overflow="ellipsis", pad=True)
     return cell
 

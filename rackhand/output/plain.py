@@ -17,7 +17,7 @@ class Plain:
         self._report = Report()
 
     def handle(self, event: Event) -> None:
-        event = printable(event)
+        event = {key: printable(value) for key, value in event.items()}
         self._report = self._report.after(event)
         for line in told(event, self._report, diff=self._diff, width=self._width()):
             self._show(line)

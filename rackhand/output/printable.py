@@ -1,7 +1,6 @@
 """The one place where text that hosts sent is made safe for a terminal."""
 
 import re
-from typing import Any
 
 #: Colours, cursor movements, titles, hyperlinks: whole sequences, which mean nothing when not obeyed.
 _SEQUENCE = re.compile(
@@ -13,7 +12,7 @@ _SEQUENCE = re.compile(
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def printable(value: Any) -> Any:
+def printable(value: object) -> object:
     """The value without terminal sequences, its control characters spelled out. Line ends and tabs stay."""
     if isinstance(value, str):
         text = _SEQUENCE.sub("", value.replace("\r\n", "\n"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from rackhand.report import INTERRUPTED, Event, HostReport, Report
@@ -28,39 +28,30 @@ def told(event: Event, report: Report, *, diff: bool, width: int | None = None) 
         case "run":
             yield ((_header(report), "quiet"),)
         case "interrupt":
-            yield (
-                (
-                    "interrupted: hosts stop before their switch; Ctrl-C again leaves them to themselves",
-                    "failed",
-                ),
-            )
+            yield (("interrupted: hosts stop before their switch; Ctrl-C again leaves them to themselves", "failed"),)
         case "upload":
-            yield _line(report, name, "upload", "quiet", size(event["bytes"]))
+            yield from _said(report, name, "upload", "quiet", _size(event["bytes"]))
         case "notice":
             verb, tone = _NOTICES.get(event["level"], ("note", "quiet"))
-            first, *more = event["text"].split("\n")
-            yield _line(report, name, verb, tone, first)
-            yield from _block(more)
+            yield from _said(report, name, verb, tone, event["text"])
         case "resource" if event["status"] == "changed":
             verb = "would change" if report.check else "changed"
-            yield _line(report, name, verb, "changed", event["id"], event["seconds"])
-            if diff:
-                for change in event["changes"]:
-                    yield from _change(change)
+            yield from _said(report, name, verb, "changed", event["id"], event["seconds"])
+            for change in event["changes"] if diff else ():
+                yield from _change(change)
         case "resource" if event["status"] == "failed":
-            yield _line(report, name, "failed", "failed", event["id"], event["seconds"])
-            yield from _block(event["message"].split("\n"))
+            yield from _said(report, name, "failed", "failed", event["id"], event["seconds"])
+            yield from _block(event["message"])
             if event["log"]:
-                yield from _block([_speaker(event["id"])])
-                yield from _block(event["log"], deeper=2)
-        case "unreachable" | "lost" | "error" | "refused" as verb:
-            first, *more = event["reason"].split("\n")
-            yield _line(report, name, "failed" if verb == "error" else verb, "failed", first)
-            yield from _block(more)
-        case "end" if event["reason"] and not event["interrupted"] and report.hosts[name].step is None:
-            first, *more = event["reason"].split("\n")
-            yield _line(report, name, "failed", "failed", first)
-            yield from _block(more)
+                speaker = "the application" if event["id"].startswith(("instance:", "probe:")) else "the host"
+                yield from _block(f"{speaker} said:")
+                yield from _block("\n".join(event["log"]), deeper=2)
+        case "unreachable" | "lost" | "refused" as verb:
+            yield from _said(report, name, verb, "failed", event["reason"])
+        case "error":
+            yield from _said(report, name, "failed", "failed", event["reason"])
+        case "end" if report.hosts[name].outcome == "failed" and report.hosts[name].step is None:
+            yield from _said(report, name, "failed", "failed", event["reason"])
         case "done":
             yield ()
             compact = width is not None and width < _RECAP_WIDTH
@@ -81,7 +72,7 @@ def duration(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
 
 
-def size(count: int) -> str:
+def _size(count: int) -> str:
     """A number of bytes, in the unit that suits it."""
     if count < 1000:
         return f"{count} B"
@@ -95,23 +86,24 @@ def _header(report: Report) -> str:
     return f"{report.command} on {where}{check} (run {report.run})"
 
 
-def _line(report: Report, host: str, verb: str, tone: Tone, text: str, seconds: float | None = None) -> Line:
+def _said(report: Report, host: str, verb: str, tone: Tone, text: str, seconds: float | None = None) -> Iterator[Line]:
+    """A host, what happened and to what; further lines of the text are indented, so that they pass for nothing else."""
     width = max(map(len, report.hosts), default=0)
     lead = f"{host:<{width}}  " if host else ""
     padded = f"{verb:<{12 if report.check else 7}}  "
     took = "" if seconds is None or seconds < 0.01 else f"  ({duration(seconds)})"
-    return (lead, ""), (padded, tone), (text, ""), (took, "quiet")
+    first, newline, more = text.partition("\n")
+    yield (lead, ""), (padded, tone), (first, ""), (took, "quiet")
+    if newline:
+        yield from _block(more)
 
 
-def _block(lines: list[str], *, deeper: int = 0) -> Iterator[Line]:
-    return (((" " * deeper + _INDENT + line, ""),) for text in lines for line in text.split("\n"))
+def _block(text: str, *, deeper: int = 0) -> Iterator[Line]:
+    for line in text.split("\n"):
+        yield ((" " * deeper + _INDENT + line, ""),)
 
 
-def _speaker(resource: str) -> str:
-    return f"{'the application' if resource.startswith(('instance:', 'probe:')) else 'the host'} said:"
-
-
-def _change(change: dict[str, Any]) -> Iterator[Line]:
+def _change(change: Mapping[str, Any]) -> Iterator[Line]:
     if "diff" not in change:
         yield ((f"{_INDENT}{change['key']}: {_value(change['before'])} → {_value(change['after'])}", ""),)
         return
@@ -122,7 +114,7 @@ def _change(change: dict[str, Any]) -> Iterator[Line]:
         yield ((_INDENT + line, tone),)
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if value is None:
         return "(none)"
     if isinstance(value, str) and value and "\n" not in value:

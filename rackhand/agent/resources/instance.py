@@ -42,6 +42,9 @@ class Instance(Resource):
     def socket(self) -> str:
         return f"{layout.runtime(self.app, self.release)}/app.sock"
 
+    def follows(self) -> tuple[str, ...]:
+        return (f"release:{self.name}",)
+
     def units(self) -> tuple[str, ...]:
         return (self.unit,)
 
@@ -58,8 +61,6 @@ class Instance(Resource):
     def _running(self, system: System) -> str:
         """A release that was repaired by replacing its folder has left the process in the old one."""
         unit = system.unit(self.unit)
-        if unit["NeedDaemonReload"] == "yes":
-            return "an older unit file"
         try:
             folder = os.stat(f"/proc/{unit['MainPID']}/cwd")
             code = os.stat(system.path(f"{layout.release(self.app, self.release)}/code"))
@@ -78,8 +79,6 @@ class Instance(Resource):
         failed = system.path(f"{layout.release(self.app, self.release)}/{layout.FAILED}")
         if actual["service"] == "masked":
             system.systemctl("unmask", self.unit)
-        if actual["running"] == "an older unit file":
-            system.systemctl("daemon-reload")
         if actual["service"] == "failed":
             system.systemctl("reset-failed", self.unit)
         since = time.time()

@@ -32,7 +32,7 @@ class Retired(Resource):
         return tuple(f"current:{app}" for app, _ in self.current)
 
     def units(self) -> tuple[str, ...]:
-        return ()
+        return tuple(layout.unit(app, "*") for app, _ in self.current)
 
     def wanted(self) -> State:
         return {"instances": (), "releases": (), "environments": ()}
@@ -47,7 +47,7 @@ class Retired(Resource):
 
     def _instances(self, system: System) -> tuple[str, ...]:
         wanted = {layout.unit(app, release) for app, release in self.current}
-        units = system.show(*(layout.unit(app, "*") for app, _ in self.current))
+        units = (unit for pattern in self.units() for unit in system.units(pattern))
         running = (unit["Id"] for unit in units if unit["ActiveState"] not in ("inactive", "deactivating"))
         return tuple(sorted(set(running) - wanted))
 
@@ -60,7 +60,7 @@ class Retired(Resource):
                 continue
             others = [entry.name for entry in os.scandir(folder) if entry.name != release]
             kept = sorted((name for name in others if _activated(folder, name)), key=lambda n: -_activated(folder, n))
-            draining = {unit["Id"] for unit in system.show(layout.unit(app, "*")) if unit["ActiveState"] == "deactivating"}
+            draining = {unit["Id"] for unit in system.units(layout.unit(app, "*")) if unit["ActiveState"] == "deactivating"}
             gone = [name for name in others if name not in kept[: max(0, self.keep - 1)]]
             found += [f"{app}/{name}" for name in gone if layout.unit(app, name) not in draining]
         return tuple(sorted(found))

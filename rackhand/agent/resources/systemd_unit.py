@@ -13,8 +13,7 @@ from rackhand.agent.system import System
 
 @dataclass(frozen=True, kw_only=True)
 class SystemdUnit(File):
-    """A file that systemd reads again before it next starts something. A template is only known to systemd through its instances, so
-    whether it was read is asked there: see Instance."""
+    """A file and what systemd has read of it: of a template, that is what its loaded instances were made from."""
 
     kind: ClassVar[str] = "systemd_unit"
 
@@ -22,6 +21,16 @@ class SystemdUnit(File):
     def name(self) -> str:
         return os.path.basename(self.path)
 
+    def units(self) -> tuple[str, ...]:
+        return (self.name.replace("@.", "@*."),)
+
+    def wanted(self) -> State:
+        return {**super().wanted(), "read by systemd": True}
+
+    def actual(self, system: System) -> State:
+        loaded = (unit for pattern in self.units() for unit in system.units(pattern))
+        return {**super().actual(system), "read by systemd": all(unit["NeedDaemonReload"] == "no" for unit in loaded)}
+
     def apply(self, system: System, actual: State) -> None:
         super().apply(system, actual)
-        system.unit_files_changed()
+        system.systemctl("daemon-reload")
