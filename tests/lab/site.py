@@ -39,14 +39,14 @@ class Result:
 class Site:
     """`apps` are copies that a test may edit; `variables` are those of the group `web`, of all hosts."""
 
-    def __init__(self, folder: Path, lab: Lab, hosts: Sequence[LabHost]) -> None:
+    def __init__(self, folder: Path, lab: Lab, hosts: Sequence[LabHost], apps: Path = PROJECT / "apps") -> None:
         self.folder = folder
         self.lab = lab
         self.inventory = folder / "inventory"
         self.apps = folder / "apps"
         if not self.apps.exists():
             # Example applications and their tests lie side by side; only the applications are deployed.
-            shutil.copytree(PROJECT / "apps", self.apps, ignore=shutil.ignore_patterns("tests", "__pycache__"))
+            shutil.copytree(apps, self.apps, ignore=shutil.ignore_patterns("tests", "__pycache__"))
         (self.inventory / "group_vars").mkdir(parents=True, exist_ok=True)
         self.hosts: dict[str, dict[str, Any]] = {host.name: {"ansible_host": host.address} for host in hosts}
         self.variables: dict[str, Any] = yaml.safe_load((PROJECT / "inventory/group_vars/web.yml").read_text())

@@ -1,0 +1,52 @@
+"""A Flask application that knows nothing of a prefix, and tells what it is told."""
+
+import os
+
+from flask import Flask, jsonify, make_response, request, url_for
+
+app = Flask(__name__)
+
+
+@app.get("/health")
+def health():
+    return {"status": "ok"}
+
+
+@app.route("/echo/", defaults={"rest": ""}, methods=["GET", "POST"])
+@app.route("/echo/<path:rest>", methods=["GET", "POST"])
+def echo(rest):
+    return {
+        "rest": rest,
+        "raw": request.environ["RAW_URI"],
+        "query": request.query_string.decode(),
+        "client": request.remote_addr,
+        "scheme": request.scheme,
+        "host": request.host,
+        "headers": {name.lower(): value for name, value in request.headers},
+        "body": len(request.get_data()),
+    }
+
+
+@app.get("/links")
+def links():
+    return {
+        "health": url_for("health", _external=True),
+        "static": url_for("static", filename="file.txt", _external=True),
+    }
+
+
+@app.get("/folder/")
+def folder():
+    return "folder"
+
+
+@app.get("/cookie")
+def cookie():
+    response = make_response(jsonify(dict(request.cookies)))
+    response.set_cookie("seen", "yes", path=request.script_root or "/")
+    return response
+
+
+@app.get("/environment")
+def environment():
+    return dict(os.environ)
