@@ -51,7 +51,9 @@ def bundle(name: str, folder: Path) -> Bundle:
             if full.is_symlink():
                 target = os.readlink(full)
                 if not full.resolve().is_relative_to(folder.resolve()):
-                    raise UserError(f"{full}: a link that leads out of the application {name}, to {target}: copy the file there")
+                    raise UserError(
+                        f"{full}: a link that leads out of the application {name}, to {target}: copy the file there"
+                    )
                 info.type, info.linkname = tarfile.SYMTYPE, target
                 archive.addfile(info)
                 entries.append((path, "link", target))
@@ -94,7 +96,16 @@ def _requirements(name: str, folder: Path) -> str:
     if (folder / "pyproject.toml").is_file():
         if not (folder / "uv.lock").is_file():
             raise UserError(f"{folder}/pyproject.toml: has no lock file beside it: run `uv lock` there")
-        command = (uv_program(), "export", "--frozen", "--quiet", "--no-dev", "--no-emit-project", "--project", str(folder))
+        command = (
+            uv_program(),
+            "export",
+            "--frozen",
+            "--quiet",
+            "--no-dev",
+            "--no-emit-project",
+            "--project",
+            str(folder),
+        )
         done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         if done.returncode != 0:
             raise UserError(f"{folder}/uv.lock: {done.stderr.strip()}")

@@ -128,7 +128,7 @@ def smoke(options: Options, *, app: str | None) -> int:
 
 
 def gather(options: Options, question: Callable[[HostSettings, Conversation], Any]) -> tuple[dict[str, Any], Report]:
-    """The answer of each host to a question that changes nothing, by host, and what became of the hosts that gave none."""
+    """The answers of the hosts to a question that changes nothing, and what became of those that gave none."""
     targets = hosts(options)
     answers: dict[str, Any] = {}
 
@@ -197,9 +197,16 @@ def _run(
 
 
 def _show(
-    fleet: Fleet, targets: Sequence[HostSettings], options: Options, *, run: str, command: str, check: bool, diff: bool = False
+    fleet: Fleet,
+    targets: Sequence[HostSettings],
+    options: Options,
+    *,
+    run: str,
+    command: str,
+    check: bool,
+    diff: bool = False,
 ) -> int:
-    """Renders and records the events of a run. The first Ctrl-C asks the hosts to stop, a second one leaves them to it."""
+    """Renders and records the events of a run. The first Ctrl-C asks the hosts to stop, a second leaves them to it."""
     started = time.monotonic()
     report = Report()
     renderer: Renderer = choose(json=options.json, diff=diff)

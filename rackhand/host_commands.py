@@ -24,11 +24,18 @@ _HELP = {
     "release": "the id of a release, or its beginning (default: the one before)",
 }
 
-_SHARED: dict[str, Any] = {"host": None, "limit": None, "inventory": None, "extra_vars": None, "forks": 20, "json": False}
+_SHARED: dict[str, Any] = {
+    "host": None,
+    "limit": None,
+    "inventory": None,
+    "extra_vars": None,
+    "forks": 20,
+    "json": False,
+}
 
 
 def host_command(body: Callable[..., int]) -> Task[Callable[..., None]]:
-    """A task of the function's name: it is called with the shared Options and its own options, and returns the exit code."""
+    """A task of the function's name, which is called with the shared Options and its own, and returns the exit code."""
     own = list(inspect.signature(body).parameters.values())[1:]
 
     @functools.wraps(body)

@@ -17,9 +17,8 @@ Phase = Literal["waiting", "connecting", "planning", "planned", "uploading", "pr
 #: How a host ended.
 Outcome = Literal["ok", "failed", "undone", "unreachable", "lost", "interrupted"]
 
-#: Phases in which the host has not been sent a plan, and those in which it has not begun to carry one out.
+#: Phases in which the host has not been sent a plan.
 _UNASKED: tuple[Phase, ...] = ("waiting", "connecting", "planning")
-_UNTOUCHED: tuple[Phase, ...] = (*_UNASKED, "planned", "uploading")
 
 FAILED, UNREACHABLE, INTERRUPTED = 2, 4, 99
 
@@ -40,7 +39,7 @@ class HostReport:
     skipped: int = 0
     reason: str | None = None
     log: tuple[str, ...] = ()
-    #: Something went wrong while the host took its changes back.
+    #: The host has told of errors. While it works they end it, so these are from taking its changes back.
     undo_failed: bool = False
     began: float = 0.0
     ended: float | None = None
@@ -83,12 +82,11 @@ class HostReport:
                 status: str = event["status"]
                 report = replace(self, **{status: getattr(self, status) + 1})
                 if status == "failed":
-                    return replace(report, step=event["id"], log=tuple(event.get("log", ())))
+                    return replace(report, log=tuple(event.get("log", ())))
                 return replace(report, step=None)
             case "notice":
                 # Once a resource has failed, all that the agent still does is undo.
-                undo_failed = self.failed > 0 and event["level"] == "error"
-                return replace(self, undo_failed=self.undo_failed or undo_failed)
+                return replace(self, undo_failed=self.undo_failed or event["level"] == "error")
             case "end":
                 counts = {name: event[name] for name in ("ok", "changed", "failed", "skipped")}
                 return replace(self, **counts).over(_outcome(event), at, event["reason"])
@@ -186,11 +184,10 @@ class Report:
         return f"failed{f' at {host.step}' if host.step else ''}, {self._left_by_failure(host)}"
 
     def _left_by_failure(self, host: HostReport) -> str:
-        if host.undo_failed:
-            return "the switch was undone, with the errors above"
         if host.outcome == "undone":
-            return "the switch was undone, what served before serves again"
+            how = "with the errors above" if host.undo_failed else "what served before serves again"
+            return f"the switch was undone, {how}"
         # What fails behind the preparations is undone, unless nothing had been applied there.
-        if self.check or host.phase in _UNTOUCHED or (host.phase != "prepare" and not host.changed):
+        if self.check or (host.phase != "prepare" and not host.changed):
             return "nothing was changed"
         return "what served before goes on serving"

@@ -473,7 +473,7 @@ def resolve_workers(app: App, facts: Mapping[str, Any]) -> int:
     try:
         number = _evaluate(_parse(app.workers), facts)
         if not math.isfinite(number) or number > _MANY:
-            raise ValueError(f"more than {_MANY}")
+            raise ValueError(f"it is no number up to {_MANY}")
     except (ArithmeticError, ValueError) as error:
         given = ", ".join(f"{name} {facts[name]}" for name in _FACTS)
         where = f"{app.origin}: apps.{app.name}.workers"

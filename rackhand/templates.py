@@ -22,7 +22,7 @@ def _environment(folder: Path) -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # units and configuration, not HTML; what goes into them is validated or quoted
+        autoescape=False,  # noqa: S701  # not HTML; what goes into them is validated or quoted
     )
     environment.filters["python"] = repr
     return environment

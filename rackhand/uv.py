@@ -45,9 +45,12 @@ def packed(architecture: str) -> PackedUv:
             program = _program(architecture, Path(temporary))
             packing = Path(temporary) / "uv.gz"
             # No name and no time in it, so that every controller packs the same bytes.
-            with open(program, "rb") as source, open(packing, "wb") as raw:
-                with gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=0) as file:
-                    shutil.copyfileobj(source, file, 2**20)
+            with (
+                open(program, "rb") as source,
+                open(packing, "wb") as raw,
+                gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=0) as file,
+            ):
+                shutil.copyfileobj(source, file, 2**20)
             digest = hashlib.sha256(packing.read_bytes()).hexdigest()
             packing.replace(path)
             (Path(temporary) / "digest").write_text(digest, encoding="ascii")

@@ -6,7 +6,7 @@ from rackhand.settings import App, resolve_workers
 from rackhand.target import Target
 from rackhand.templates import render
 
-#: Frameworks that speak ASGI: an application that requires one, and does not say how it is served, gets Uvicorn workers.
+#: Frameworks that speak ASGI: an application that requires one gets Uvicorn workers, unless it says otherwise.
 _ASGI_FRAMEWORKS = frozenset({"fastapi", "starlette", "litestar", "quart", "sanic", "blacksheep", "channels"})
 
 #: The group that nginx's workers run as on Debian and Ubuntu.

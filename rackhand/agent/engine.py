@@ -1,4 +1,4 @@
-"""Carries out a plan: reads each resource, compares, shows the difference, applies, reads again; undoes when a step fails."""
+"""Carries out a plan: reads each resource, compares, applies, reads again; undoes when a step fails."""
 
 from __future__ import annotations
 
@@ -28,10 +28,6 @@ class Outcome:
     interrupted: bool = False
     reason: str | None = None
     applied: list[tuple[Resource, State]] = field(default_factory=list, repr=False)
-
-
-class Interrupted(Exception):
-    """The controller asked to stop, and the switch has not begun."""
 
 
 def compare(resource: Resource, wanted: State, actual: State) -> list[Change]:

@@ -26,7 +26,9 @@ class Emitter:
         self._secrets = tuple(sorted((secret for secret in secrets if secret), key=len, reverse=True))
 
     def journal(self, path: str) -> None:
-        self._journal = open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab", buffering=0)
+        self._journal = open(  # noqa: SIM115  # stays open as long as the process
+            os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab", buffering=0
+        )
 
     def __call__(self, event: str, **fields: Any) -> None:
         message = {"event": event, "t": round(time.monotonic() - self._started, 4), **self._hidden(fields)}

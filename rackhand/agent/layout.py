@@ -1,11 +1,11 @@
 """Where Rackhand keeps things on a host. Paths are as the host sees them.
 
-    /opt/rackhand/apps/APP/current             link to the release that serves: the one record of what is current
-    /opt/rackhand/apps/APP/releases/ID/        one release: code, gunicorn.conf.py, env, links to venv and socket
-    /opt/rackhand/venvs/KEY/                   one virtual environment, shared by releases with the same dependencies
-    /opt/rackhand/uv/DIGEST                    the uv that makes them
-    /run/rackhand-APP/ID/app.sock              the socket of one instance
-    /var/lib/rackhand/runs/RUN.jsonl           the events of a run
+/opt/rackhand/apps/APP/current             link to the release that serves: the one record of what is current
+/opt/rackhand/apps/APP/releases/ID/        one release: code, gunicorn.conf.py, env, links to venv and socket
+/opt/rackhand/venvs/KEY/                   one virtual environment, shared by releases with the same dependencies
+/opt/rackhand/uv/DIGEST                    the uv that makes them
+/run/rackhand-APP/ID/app.sock              the socket of one instance
+/var/lib/rackhand/runs/RUN.jsonl           the events of a run
 """
 
 BASE = "/opt/rackhand"

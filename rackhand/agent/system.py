@@ -8,8 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping
 
 UNIT_PROPERTIES = (
-    "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,NRestarts,"
-    "ActiveEnterTimestamp"
+    "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,NRestarts,ActiveEnterTimestamp"
 )
 
 
@@ -24,7 +23,7 @@ class CommandError(Exception):
 
 
 class System:
-    """A host whose files lie below `root` ("/" but for tests). What systemd says is asked once, and again after a change."""
+    """A host whose files lie below `root` ("/" but for tests). What systemd says is asked again after a change only."""
 
     def __init__(self, root: str = "/", fetch: Callable[[str], str] | None = None) -> None:
         self.root = root

@@ -21,7 +21,7 @@ else:
     # libyaml's parser gives the same marks ten times faster, and is not in every build of PyYAML.
     _BaseLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-_NOT_SUPPORTED = "vault values are not supported yet"
+_NO_VAULT_YET = "vault values are not supported yet"
 
 
 class Unsafe(str):
@@ -128,7 +128,7 @@ def read(path: Path) -> Document:
 def parse(text: str, file: str) -> Document:
     """`read` for text that did not come from a file; `file` is what messages call it."""
     if text.startswith("$ANSIBLE_VAULT;"):
-        raise UserError(f"{file}:1: {_NOT_SUPPORTED}")
+        raise UserError(f"{file}:1: {_NO_VAULT_YET}")
     loader = _Loader(text)
     try:
         root = loader.get_single_node()
@@ -178,7 +178,7 @@ def _refuse(root: Node, problem: Callable[[Node, str], UserError]) -> None:
         if id(node) in done:
             return
         if node.tag in ("!vault", "!vault-encrypted"):
-            raise problem(node, _NOT_SUPPORTED)
+            raise problem(node, _NO_VAULT_YET)
         if isinstance(node, ScalarNode):
             return
         above.add(id(node))

@@ -113,9 +113,13 @@ def _open(where: Endpoint, gateway: Any) -> Connection:
         raise Unreachable(f"{who}: the private key has a passphrase: load it into the agent (ssh-add)") from error
     except paramiko.AuthenticationException as error:
         tried = ", ".join(where.identity_files) or "none"
-        raise Unreachable(f"{who}: the host accepts none of the keys (files: {tried}; and those of the SSH agent)") from error
+        raise Unreachable(
+            f"{who}: the host accepts none of the keys (files: {tried}; and those of the SSH agent)"
+        ) from error
     except (TimeoutError, paramiko.ssh_exception.NoValidConnectionsError) as error:
-        reason = "no answer within {} s".format(where.timeout) if isinstance(error, TimeoutError) else "connection refused"
+        reason = (
+            "no answer within {} s".format(where.timeout) if isinstance(error, TimeoutError) else "connection refused"
+        )
         raise Unreachable(f"{who}: {reason}: is the host up, and is this its address and port?") from error
     except (OSError, EOFError, paramiko.SSHException) as error:
         raise Unreachable(f"{who}: {str(error) or type(error).__name__}") from error

@@ -28,7 +28,7 @@ class Sudo:
         if self._password is None:
             return f"sudo -n -H -- {command}"
         # The line on the error stream says that the program has begun: whatever is sent from there on is its own.
-        started = f"sh -c 'echo \"{_STARTED}\" >&2; exec \"$@\"' sh"
+        started = f'sh -c \'echo "{_STARTED}" >&2; exec "$@"\' sh'
         return f"sudo -S -p '{self._prompt}' -H -- {started} {command}"
 
     def authenticate(self, stream: ErrorStream) -> None:

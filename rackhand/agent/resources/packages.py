@@ -41,7 +41,9 @@ class Packages(Resource):
     def actual(self, system: System) -> State:
         # dpkg-query fails when it knows nothing of one package, and still prints the others.
         try:
-            output = system.run("dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *self.packages)
+            output = system.run(
+                "dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *self.packages
+            )
         except CommandError as error:
             if error.code != 1:
                 raise

@@ -1,4 +1,4 @@
-"""What is left of earlier releases: instances that still run, releases beyond those that are kept, unused environments."""
+"""What is left of earlier releases: running instances, releases beyond those that are kept, unused environments."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from rackhand.agent.system import System
 @dataclass(frozen=True, kw_only=True)
 class Retired(Resource):
     """`current` are the (app, release) pairs that serve now and `venvs` the environments that they use; `keep` is how
-    many releases of an app stay on the host to roll back to, the current one among them. An old instance is told to stop
-    and drains by itself: systemd ends it after the drain time that its unit gives."""
+    many releases of an app stay on the host to roll back to, the current one among them. An old instance is told to
+    stop and drains by itself: systemd ends it after the drain time that its unit gives."""
 
     kind: ClassVar[str] = "retired"
 
@@ -60,7 +60,9 @@ class Retired(Resource):
                 continue
             others = [entry.name for entry in os.scandir(folder) if entry.name != release]
             kept = sorted((name for name in others if _activated(folder, name)), key=lambda n: -_activated(folder, n))
-            draining = {unit["Id"] for unit in system.units(layout.unit(app, "*")) if unit["ActiveState"] == "deactivating"}
+            draining = {
+                unit["Id"] for unit in system.units(layout.unit(app, "*")) if unit["ActiveState"] == "deactivating"
+            }
             gone = [name for name in others if name not in kept[: max(0, self.keep - 1)]]
             found += [f"{app}/{name}" for name in gone if layout.unit(app, name) not in draining]
         return tuple(sorted(found))

@@ -20,8 +20,8 @@ _COMPLETE = "complete"
 
 @dataclass(frozen=True, kw_only=True)
 class Virtualenv(Resource):
-    """`key` is a digest of the requirements and of the interpreter, so that releases with the same dependencies share it;
-    `uv` is the digest of the gzipped uv program."""
+    """`key` is a digest of the requirements and of the interpreter, so that releases with the same dependencies share
+    it; `uv` is the digest of the gzipped uv program."""
 
     kind: ClassVar[str] = "virtualenv"
 

@@ -1,0 +1,1 @@
+"""What an nginx access log says about the applications behind it."""
