@@ -18,7 +18,7 @@ from rackhand.conversation import Conversation, Event
 from rackhand.errors import UserError
 from rackhand.fleet import Fleet
 from rackhand.inventory import load_inventory
-from rackhand.output import Renderer, choose
+from rackhand.output import choose
 from rackhand.planning import Role, plan
 from rackhand.report import Report
 from rackhand.run_log import RunLog
@@ -209,9 +209,12 @@ def _show(
     """Renders and records the events of a run. The first Ctrl-C asks the hosts to stop, a second leaves them to it."""
     started = time.monotonic()
     report = Report()
-    renderer: Renderer = choose(json=options.json, diff=diff)
     interrupts = 0
-    with RunLog(PROJECT / ".runs", run) as log, _interrupts_told_to(fleet):
+    with (
+        contextlib.closing(choose(json=options.json, diff=diff)) as renderer,
+        RunLog(PROJECT / ".runs", run) as log,
+        _interrupts_told_to(fleet),
+    ):
 
         def handle(event: Event) -> None:
             nonlocal report
@@ -230,7 +233,6 @@ def _show(
             handle(event)
         seconds = round(time.monotonic() - started, 3)
         handle({"event": "done", "seconds": seconds, "interrupted": interrupts > 0})
-        renderer.close()
     if interrupts > 1:
         # Threads still hold connections to hosts that go on by themselves; waiting for them is what was not wanted.
         sys.stdout.flush()

@@ -164,7 +164,7 @@ class Report:
             case None:
                 return "not started, untouched"
             case "ok" if not host.changed:
-                return f"all {host.ok} as wanted, nothing to change"
+                return f"all {host.ok} " + ("answer" if self.command == "smoke" else "as wanted, nothing to change")
             case "ok":
                 verb = "would change" if self.check else "changed"
                 return f"{verb} {host.changed} of {host.ok + host.changed}"

@@ -5,28 +5,40 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, jsonify, redirect, render_template, request, url_for
+from flask import Flask, Response, abort, jsonify, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from access_report.filters import BadFilter, Filters, parse_filters
+from access_report.filters import BadFilterError, Filters, parse_filters
 from access_report.render import as_csv, as_json
 from access_report.report import Report, make_report, moment
 
 # Below the 30 s after which Gunicorn takes a worker for dead.
 MOST_SECONDS = 20
+CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'"
 
 app = Flask(__name__)
 app.config["ACCESS_LOG"] = os.environ.get("ACCESS_LOG", "/var/log/nginx/access.log")
 app.json.sort_keys = False  # type: ignore[attr-defined]
 
 
-def _report(filters: Filters) -> Report:
-    return make_report(Path(app.config["ACCESS_LOG"]), filters, seconds=MOST_SECONDS)
-
-
 def _filters() -> Filters:
-    return parse_filters(request.args, datetime.now(timezone.utc))
+    try:
+        return parse_filters(request.args, datetime.now(timezone.utc))
+    except BadFilterError as error:
+        abort(400, str(error))
+
+
+def _report(filters: Filters) -> Report:
+    log = Path(app.config["ACCESS_LOG"])
+    try:
+        return make_report(log, filters, seconds=MOST_SECONDS)
+    except OSError as error:
+        message = f"The access log {log} cannot be read: {error.strerror or error}."
+        if isinstance(error, PermissionError):
+            message += " The user that runs this app must be in the group that may read it, adm on Debian and Ubuntu."
+        app.logger.warning(message)
+        abort(503, message)
 
 
 @app.get("/")
@@ -63,26 +75,10 @@ def health() -> dict[str, Any]:
 @app.after_request
 def harden(response: Response) -> Response:
     """The page shows what strangers have sent: should a mark-up of theirs get through, it must not do anything."""
-    response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"
+    response.headers["Content-Security-Policy"] = CONTENT_POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-@app.errorhandler(BadFilter)
-def bad_filter(error: BadFilter) -> tuple[Response, int]:
-    return jsonify(error=str(error)), 400
-
-
-@app.errorhandler(OSError)
-def log_unreadable(error: OSError) -> tuple[Response, int]:
-    log = app.config["ACCESS_LOG"]
-    reason = error.strerror or str(error)
-    message = f"The access log {log} cannot be read: {reason}."
-    if isinstance(error, PermissionError):
-        message += " The user that runs this app must be in the group that may read it, adm on Debian and Ubuntu."
-    app.logger.warning(message)
-    return jsonify(error=message), 503
 
 
 @app.errorhandler(HTTPException)

@@ -115,7 +115,8 @@ def _undo(outcome: Outcome, plan: Plan, system: System, emit: Emitter) -> None:
     switched = any(resource.stage != "prepare" for resource, _ in outcome.applied)
     for resource, before in reversed(outcome.applied):
         try:
-            resource.undo(system, before)
+            if compare(resource, before, resource.actual(system)):
+                resource.undo(system, before)
         except (ResourceError, CommandError, OSError) as error:
             emit("notice", level="error", text=f"could not undo {resource.id}: {error}")
     outcome.undone = switched

@@ -34,7 +34,12 @@ class Cgroup:
         """Make it anew; cpu_quota in cores, memory in bytes, None for no limit."""
         self.remove()
         for folder in self.folders:
-            folder.mkdir(parents=True)
+            try:
+                folder.mkdir(parents=True)
+            except OSError as error:
+                raise UserError(
+                    f"this machine lets root make no control groups, as an unprivileged container: {error}"
+                ) from error
             _delegate(folder.parent.parent)
             _delegate(folder.parent)
         self.limit(cpu_quota=cpu_quota, memory=memory)

@@ -153,6 +153,7 @@ class LabHost:
         cores = ",".join(map(str, sorted(os.sched_getaffinity(init))))
         enter = ["taskset", "--cpu-list", cores, "nsenter", f"--target={init}", "--all", "--root", "--wd"]
         done = machine.start([*_join(self.cgroup.of(init)), *enter, *command], stdin=input)
+        done.args = list(command)
         if check and done.returncode:
             said = machine.tail(done.stderr or done.stdout)
             raise UserError(f"{self.name}: `{' '.join(command)}` failed (exit {done.returncode}): {said}")

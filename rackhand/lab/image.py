@@ -88,27 +88,30 @@ def _build(release: str, image: Path, lock: int) -> None:
 
 def mirrors() -> Mirrors:
     """This machine's own mirrors when it is a Debian, else Debian's public ones."""
-    codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    system = platform.freedesktop_os_release()
+    codename = system.get("VERSION_CODENAME", "")
     found: dict[str, str] = {}
-    for file in (APT / "sources.list", *sorted((APT / "sources.list.d").glob("*"))):
-        for uri, suite in _entries(file):
-            found.setdefault(suite, uri.rstrip("/"))
+    if system["ID"] == "debian":
+        for file in (APT / "sources.list", *sorted((APT / "sources.list.d").glob("*"))):
+            for uri, suite in archives(file):
+                found.setdefault(suite, uri.rstrip("/"))
     return Mirrors(
         archive=found.get(codename, "http://mirror.example/debian"),
         security=found.get(f"{codename}-security", "http://mirror.example/debian-security"),
     )
 
 
-def _entries(file: Path) -> Iterator[tuple[str, str]]:
-    """The package archives that a file of apt's sources names, as (URI, suite)."""
+def archives(file: Path) -> Iterator[tuple[str, str]]:
+    """The package archives on the web that a file of apt's sources names, as (URI, suite)."""
     text = file.read_text() if file.exists() else ""
     if file.suffix == ".sources":
         for stanza in re.split(r"\n\s*\n", text):
             field = {key.lower(): value.split() for key, value in re.findall(r"^([\w-]+):(.*)$", stanza, re.MULTILINE)}
             if "deb" in field.get("types", []) and field.get("enabled") != ["no"]:
-                yield from ((field["uris"][0], suite) for suite in field["suites"])
+                web = [uri for uri in field.get("uris", []) if uri.startswith("http")]
+                yield from ((uri, suite) for uri in web for suite in field.get("suites", []))
     else:
-        yield from re.findall(r"^deb\s+(?:\[.*?\]\s+)?(\S+)\s+(\S+)", text, re.MULTILINE)
+        yield from re.findall(r"^deb\s+(?:\[.*?\]\s+)?(http\S+)\s+(\S+)", text, re.MULTILINE)
 
 
 def sources(release: str) -> str:

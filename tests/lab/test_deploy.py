@@ -29,7 +29,7 @@ def everything(host: LabHost) -> str:
     files = host.run(["sh", "-c", f"find {places} -printf '%p %u %g %m %i %T@ %C@ %l\\n' | sort"]).stdout
     units = "systemctl show --property=Id,InvocationID,ExecMainPID,StateChangeTimestamp 'rackhand-*' nginx.service"
     services = host.run(["sh", "-c", units]).stdout
-    workers = host.run(["sh", "-c", "ps -eo pid,user:32,args | grep -E 'nginx|gunicorn' | grep -v grep"]).stdout
+    workers = host.run(["sh", "-c", "ps -eo pid,user:32,args | awk '/nginx|gunicorn/ && !/awk/'"]).stdout
     return hashlib.sha256(f"{files}{services}{workers}".encode()).hexdigest()
 
 
@@ -150,7 +150,9 @@ def test_a_bad_release_never_serves(site: Site, host: LabHost, name: str) -> Non
     nothing of the new one runs."""
     code, said = BAD[name]
     release = served(host)
-    running = "systemctl list-units --no-legend --plain 'rackhand-*@*'; pgrep -u rackhand-sync_api -f gunicorn"
+    # An older instance may still drain: it is not looked at.
+    running = "systemctl list-units --no-legend --plain --state=active --output=json 'rackhand-*@*'"
+    running += f"; systemctl show -p MainPID -p InvocationID rackhand-sync_api@{release['sync_api']}"
     before = host.run(["sh", "-c", running]).stdout
     with (site.apps / "sync_api" / "app.py").open("a") as file:
         file.write(f"\n{code}\n")

@@ -15,6 +15,7 @@ import yaml
 
 from rackhand.errors import UserError
 from rackhand.lab import Lab, LabHost
+from rackhand.lab.image import archives
 
 PROJECT = Path(__file__).parents[2]
 NewLab = Callable[[], Lab]
@@ -35,7 +36,7 @@ def new_lab() -> Iterator[NewLab]:
 
 
 def shell(command: str) -> str:
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)  # noqa: S603, S607 -- a test's own eyes
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
     return done.stdout
 
 
@@ -59,7 +60,7 @@ def ssh(lab: Lab, host: LabHost, command: str, user: str = "root") -> str:
 
 def start_python(script: str) -> subprocess.Popen[str]:
     """A process group of its own, to be hit as a terminal's Ctrl-C hits one: as a whole."""
-    return subprocess.Popen(  # noqa: S603 -- ours
+    return subprocess.Popen(
         [sys.executable, "-c", script], cwd=PROJECT, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
 
@@ -171,9 +172,10 @@ assert not lab.folder.exists()
 lab.down()
 print("clean")
 """
-    alone = 'umount --lazy /run/systemd/nspawn; rmdir /run/systemd/nspawn; ip link set lo up; exec "$@"'
+    alone = "umount --lazy /run/systemd/nspawn; rmdir /run/systemd/nspawn;"
+    alone += 'echo 0 > /proc/sys/net/ipv4/ip_forward; exec "$@"'
     command = ["unshare", "--mount", "--net", "sh", "-c", alone, "sh", sys.executable, "-c", script]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)  # noqa: S603 -- ours
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.stdout == "clean\n", done.stderr
 
 
@@ -233,6 +235,34 @@ def test_a_failed_command_is_reported_with_what_it_said(new_lab: NewLab) -> None
     with pytest.raises(UserError, match=r"one: `ls /nowhere` failed \(exit 2\): ls: cannot access '/nowhere'"):
         host.run(["ls", "/nowhere"])
     assert host.run(["cat"], input="said").stdout == "said"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "sources.list",
+            "# deb http://no/ a main\ndeb [arch=amd64 signed-by=/k] http://a/debian b main\ndeb-src http://no c main\n",
+        ),
+        (
+            "a.sources",
+            "# Types: deb\nTypes: deb deb-src\nURIs: http://a/debian\nSuites: b\nComponents: main\n\n"
+            "Types: deb\nURIs: http://no\nSuites: b\nEnabled: no\n\nTypes: deb\nURIs: mirror+file:/no\nSuites: b\n",
+        ),
+        ("a.list", "deb cdrom:[Debian]/ b main\ndeb http://a/debian b main"),
+    ],
+)
+def test_the_mirror_is_read_from_both_forms_of_apts_sources(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert list(archives(tmp_path / name)) == [("http://a/debian", "b")]
+
+
+def test_without_root_the_lab_says_so_in_one_line() -> None:
+    script = "import os; from rackhand.lab import Lab; os.seteuid(65534)\n"
+    script += "try: Lab('rootless').up(['one'])\nexcept Exception as error: print(repr(error))"
+    with start_python(script) as up:
+        said, _ = up.communicate()
+    assert said == "UserError('lab hosts are containers of this machine and need root: run this again as root')\n"
 
 
 @pytest.mark.parametrize(

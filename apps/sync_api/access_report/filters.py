@@ -4,19 +4,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta, timezone
-from typing import Literal, get_args
+from typing import Literal
 
 MOST_ROWS = 1000
 DEFAULT_ROWS = 20
 
 Table = Literal["routes", "paths", "hours"]
+TABLES: tuple[Table, ...] = ("routes", "paths", "hours")
 
 _AGO = re.compile(r"(\d{1,5})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SWITCH = {"1": True, "true": True, "0": False, "false": False}
 
 
-class BadFilter(ValueError):
+class BadFilterError(ValueError):
     """One sentence that tells the client which parameter is wrong and what is allowed."""
 
 
@@ -43,10 +44,10 @@ PARAMETERS = tuple(field.name for field in fields(Filters))
 
 
 def parse_filters(arguments: Mapping[str, str], now: datetime) -> Filters:
-    """Raises BadFilter. Empty values count as not given: that is what an HTML form sends."""
+    """Raises BadFilterError. Empty values count as not given: that is what an HTML form sends."""
     for name in arguments:
         if name not in PARAMETERS:
-            raise BadFilter(f"{name}: no such parameter; there are {', '.join(PARAMETERS)}")
+            raise BadFilterError(f"{name}: no such parameter; there are {', '.join(PARAMETERS)}")
     given = {name: text for name, text in arguments.items() if text}
     return Filters(
         since=_since(given["since"], now) if "since" in given else None,
@@ -63,7 +64,7 @@ def _since(text: str, now: datetime) -> datetime:
     try:
         moment = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
     except ValueError:
-        raise BadFilter(
+        raise BadFilterError(
             f"since: should be a time such as 2026-11-23T18:00:00Z (a plus sign is written %2B), "
             f"or an age such as 90m, 24h or 7d, got {text!r}"
         ) from None
@@ -72,24 +73,24 @@ def _since(text: str, now: datetime) -> datetime:
 
 def _route(text: str) -> str:
     if not text.startswith("/") or "?" in text:
-        raise BadFilter(f"route: should be a path that starts with a slash and has no query, got {text!r}")
+        raise BadFilterError(f"route: should be a path that starts with a slash and has no query, got {text!r}")
     return text
 
 
 def _top(text: str) -> int:
     if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= MOST_ROWS:
-        raise BadFilter(f"top: should be a whole number from 1 to {MOST_ROWS}, got {text!r}")
+        raise BadFilterError(f"top: should be a whole number from 1 to {MOST_ROWS}, got {text!r}")
     return int(text)
 
 
 def _include_rotated(text: str) -> bool:
     if text not in _SWITCH:
-        raise BadFilter(f"include_rotated: should be 1 or 0, got {text!r}")
+        raise BadFilterError(f"include_rotated: should be 1 or 0, got {text!r}")
     return _SWITCH[text]
 
 
 def _table(text: str) -> Table:
-    for table in get_args(Table):
+    for table in TABLES:
         if text == table:
             return table
-    raise BadFilter(f"table: should be one of {', '.join(get_args(Table))}, got {text!r}")
+    raise BadFilterError(f"table: should be one of {', '.join(TABLES)}, got {text!r}")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 LONGEST_LINE = 65536
 """Bytes. nginx writes up to 8 KiB each for the request, the referrer and the user agent, escaped fourfold at worst."""
@@ -124,7 +124,7 @@ def blocks(log: Path) -> Iterator[list[bytes]]:
 # Both cut what is carried over, so that a line without an end does not fill the memory. It stays too long for parse().
 
 
-def _backwards(stream: BinaryIO) -> Iterator[list[bytes]]:
+def _backwards(stream: io.BufferedIOBase) -> Iterator[list[bytes]]:
     position = stream.seek(0, io.SEEK_END)
     begun = b""
     while position > 0:
@@ -137,7 +137,7 @@ def _backwards(stream: BinaryIO) -> Iterator[list[bytes]]:
     yield [begun]
 
 
-def _forwards(stream: BinaryIO) -> Iterator[list[bytes]]:
+def _forwards(stream: io.BufferedIOBase) -> Iterator[list[bytes]]:
     begun = b""
     while block := stream.read(BLOCK):
         *lines, begun = (begun + block).split(b"\n")

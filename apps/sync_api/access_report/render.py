@@ -50,7 +50,11 @@ def _timing(timing: Timing) -> dict[str, Any]:
 
 
 def as_csv(report: Report, table: Table) -> str:
-    """One table, with a heading. A text from the log starts with a slash or a bracket: no spreadsheet takes it for a formula."""
+    """One table, with a heading.
+
+    What comes from the log starts with a slash, and our own names with a bracket: no spreadsheet takes them for a
+    formula.
+    """
     text = io.StringIO()
     csv.writer(text).writerows(_ROWS[table](report))
     return text.getvalue()

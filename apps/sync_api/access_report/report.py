@@ -140,6 +140,14 @@ class Report:
     def hours_in_order(self) -> list[tuple[datetime, Traffic]]:
         return [(moment(at), traffic) for at, traffic in sorted(self.hours.items())]
 
+    def last_hours(self, number: int) -> list[tuple[datetime, Traffic]]:
+        """The end of the report hour by hour, with those in which nothing happened."""
+        if not self.hours:
+            return []
+        last = max(self.hours)
+        first = max(min(self.hours), last - (number - 1) * 3600)
+        return [(moment(at), self.hours.get(at, Traffic())) for at in range(first, last + 1, 3600)]
+
 
 def moment(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, timezone.utc)

@@ -33,4 +33,6 @@ class SystemdUnit(File):
 
     def apply(self, system: System, actual: State) -> None:
         super().apply(system, actual)
-        system.systemctl("daemon-reload")
+        # Of a template without instances systemd knows nothing, and reads the file when it first needs it.
+        if any(system.units(pattern) for pattern in self.units()):
+            system.systemctl("daemon-reload")

@@ -1,0 +1,275 @@
+"""What every kind of resource promises, asked in the same way of a scratch folder and of a real host.
+
+A check changes nothing and foretells what an apply does; an apply converges; a second one finds all as wanted and touches
+nothing; damage is seen and repaired; a plan survives its wire form.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from rackhand.agent import layout
+from rackhand.agent.plan import Plan
+from rackhand.agent.resource import Resource
+from rackhand.agent.resources import Current, Directory, File, Link, Release
+from rackhand.bundle import bundle
+from tests.snapshot import Entry
+
+Event = dict[str, Any]
+
+WSGI_APP = Path(__file__).parent / "wsgi_app"
+BUNDLE = bundle("shop", WSGI_APP)
+
+
+class Bench(Protocol):
+    """Something that plans are tried on."""
+
+    def run(self, plan: Plan, *, apply: bool) -> list[Event]:
+        """The events of a run, to its end."""
+
+    def shell(self, script: str) -> None:
+        """A hand at work, in the root folder."""
+
+    def snapshot(self) -> dict[str, Entry]:
+        """All that is there."""
+
+
+def results(events: list[Event], status: str) -> dict[str, Any]:
+    """What became of the resources that ended with this status, by id."""
+    ended = [event for event in events if event["event"] == "resource"]
+    return {event["id"]: event.get("changes") for event in ended if event["status"] == status}
+
+
+def changes(events: list[Event]) -> dict[str, Any]:
+    """The changes of a run that did not fail, by id."""
+    assert not results(events, "failed"), [event for event in events if event.get("status") == "failed"]
+    assert events[-1]["reason"] is None, events[-1]
+    return results(events, "changed")
+
+
+def converges(bench: Bench, plan: Plan) -> list[str]:
+    """The contract of a plan that has not been applied yet. Returns the ids of what changed."""
+    assert Plan.from_wire(json.loads(json.dumps(plan.to_wire()))) == plan
+    before = bench.snapshot()
+    foretold = changes(bench.run(plan, apply=False))
+    same(before, bench.snapshot(), "a check changed")
+    done = changes(bench.run(plan, apply=True))
+    assert list(done) == list(foretold), "a check foretold something else than what was done"
+    after = bench.snapshot()
+    again = bench.run(plan, apply=True)
+    assert list(results(again, "ok")) == [resource.id for resource in plan]
+    same(after, bench.snapshot(), "a second apply touched")
+    return list(done)
+
+
+def repairs(bench: Bench, plan: Plan, resource: Resource, damage: str) -> None:
+    """The contract of a resource of a plan that has been applied, when a hand does some damage to it."""
+    bench.shell(damage)
+    before = bench.snapshot()
+    foretold = changes(bench.run(plan, apply=False))
+    same(before, bench.snapshot(), "a check changed")
+    assert resource.id in foretold, "the damage was not seen"
+    done = changes(bench.run(plan, apply=True))
+    assert done[resource.id] == foretold[resource.id]
+    assert list(done) == list(foretold), "a check foretold something else than what was done"
+    assert changes(bench.run(plan, apply=False)) == {}
+
+
+def same(before: Mapping[str, Entry], after: Mapping[str, Entry], what: str) -> None:
+    """Fails with what two snapshots do not have in common."""
+    differing = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+    assert not differing, f"{what}: " + "; ".join(f"{path} {before.get(path)} {after.get(path)}" for path in differing[:9])
+
+
+def damaged(kind: str, what: str, *values: object) -> object:
+    """The parameters of a test of damage to a resource."""
+    reason = NOT_SEEN.get((kind, what))
+    marks = [pytest.mark.xfail(strict=True, reason=reason)] if reason else []
+    return pytest.param(*values, id=f"{kind}: {what}", marks=marks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A resource that needs nothing but files. `given` is a script that makes what it finds there; `damages` are
+    scripts too, by what they do."""
+
+    resource: Resource
+    given: str
+    damages: Mapping[str, str]
+
+
+_RELEASE = layout.release("shop", "0123456789ab").lstrip("/")
+_CURRENT = layout.current("shop").lstrip("/")
+
+FILE_CASES = (
+    Case(
+        resource=Directory(path="/srv/files", owner="root:www-data", mode="2750"),
+        given="mkdir srv",
+        damages={
+            "removed": "rmdir srv/files",
+            "mode": "chmod 0755 srv/files",
+            "set-group-ID bit": "chmod g-s srv/files",
+            "owner": "chown daemon srv/files",
+            "group": "chgrp daemon srv/files",
+        },
+    ),
+    Case(
+        resource=File(
+            path="/etc/rackhand.conf", content='one\n"two" $three\n', owner="root:www-data", mode="0640", validate=("test", "-s", "{}")
+        ),
+        given="mkdir etc",
+        damages={
+            "removed": "rm etc/rackhand.conf",
+            "edited": "echo three >> etc/rackhand.conf",
+            "emptied": ": > etc/rackhand.conf",
+            "line ends": r"sed -i 's/$/\r/' etc/rackhand.conf",
+            "last line end": "truncate --size=-1 etc/rackhand.conf",
+            "not text": r"printf '\377\000' > etc/rackhand.conf",
+            "mode": "chmod 0644 etc/rackhand.conf",
+            "owner": "chown daemon etc/rackhand.conf",
+            "group": "chgrp daemon etc/rackhand.conf",
+            "unknown owner": "chown 4711:4711 etc/rackhand.conf",
+            "moved, with a link in its place": "mv etc/rackhand.conf etc/mine; ln -s mine etc/rackhand.conf",
+            "link that leads nowhere": "ln -sf nowhere etc/rackhand.conf",
+            "pipe": "rm etc/rackhand.conf; mkfifo etc/rackhand.conf",
+        },
+    ),
+    Case(
+        resource=Link(path="/etc/deep/er/link", target="../there"),
+        given="mkdir etc",
+        damages={
+            "removed": "rm etc/deep/er/link",
+            "folder removed": "rm -r etc/deep",
+            "elsewhere": "ln -sfn ../elsewhere etc/deep/er/link",
+            "file in its place": "rm etc/deep/er/link; echo text > etc/deep/er/link",
+        },
+    ),
+    Case(
+        resource=Release(
+            app="shop",
+            release="0123456789ab",
+            group="www-data",
+            code=BUNDLE.code,
+            archive=BUNDLE.archive,
+            files=(("gunicorn.conf.py", "workers = 1\n", "0640"), ("env", 'KEY="hunter2"\n', "0600")),
+            links=(("venv", "/opt/rackhand/venvs/key"), ("app.sock", "/run/rackhand-shop/0123456789ab/app.sock")),
+        ),
+        given="mkdir -p opt/rackhand/apps/shop/releases",
+        damages={
+            "removed": f"rm -r {_RELEASE}",
+            "code removed": f"rm -r {_RELEASE}/code",
+            "code edited": f"echo >> {_RELEASE}/code/app.py",
+            "code file added": f"touch {_RELEASE}/code/more.py",
+            "code file removed": f"rm {_RELEASE}/code/app.py",
+            "program is none": f"chmod a-x {_RELEASE}/code/bin/job",
+            "link in the code": f"ln -sfn /bin/sh {_RELEASE}/code/bin/alias",
+            "code writable": f"chmod g+w {_RELEASE}/code/app.py",
+            "code readable for all": f"chmod o+rx {_RELEASE}/code",
+            "code's owner": f"chown www-data {_RELEASE}/code/app.py",
+            "code's group": f"chgrp -R root {_RELEASE}/code",
+            "configuration edited": f"echo 'workers = 9' >> {_RELEASE}/gunicorn.conf.py",
+            "variables readable": f"chmod 0640 {_RELEASE}/env",
+            "variables removed": f"rm {_RELEASE}/env",
+            "environment elsewhere": f"ln -sfn /opt/rackhand/venvs/other {_RELEASE}/venv",
+            "socket elsewhere": f"ln -sfn /run/other {_RELEASE}/app.sock",
+            "link is a file": f"rm {_RELEASE}/venv; touch {_RELEASE}/venv",
+            "closed": f"chmod 0700 {_RELEASE}",
+            "given away": f"chown www-data {_RELEASE}",
+        },
+    ),
+    Case(
+        resource=Current(app="shop", release="0123456789ab"),
+        given=f"mkdir -p {_RELEASE} opt/rackhand/apps/shop/releases/ba9876543210",
+        damages={
+            "removed": f"rm {_CURRENT}",
+            "other release": f"ln -sfn releases/ba9876543210 {_CURRENT}",
+            "release that is gone": f"ln -sfn releases/gone {_CURRENT}",
+            "when it became current": f"rm {_RELEASE}/activated",
+            "namesake": f"mkdir -p tmp/0123456789ab; ln -sfn /tmp/0123456789ab {_CURRENT}",
+        },
+    ),
+)
+
+#: Damage that is not seen yet, and why.
+NOT_SEEN: Mapping[tuple[str, str], str] = {
+    ("release", "closed"): "Release does not look at its own folder, only at what is in it",
+    ("release", "given away"): "Release does not look at its own folder, only at what is in it",
+    ("current", "namesake"): "Current compares the last part of the link's target alone",
+}
+
+#: What is done on a real host to the resource of each kind that needs one. In a script, `$release`, `$unit` and `$venv`
+#: are those of the application `shop`; its release is at `$home`.
+HOST_DAMAGES: Mapping[str, Mapping[str, str]] = {
+    "packages": {
+        "removed": "dpkg --remove tree",
+        "purged": "dpkg --purge tree",
+        "unpacked only": "cd tmp; apt-get download tree; dpkg --purge tree; dpkg --unpack tree_*.deb; rm tree_*.deb",
+    },
+    "user": {
+        "shell": "usermod --shell /bin/sh rackhand-shop",
+        "home": "usermod --home /root rackhand-shop",
+        "group": "usermod --gid daemon rackhand-shop",
+    },
+    "release": {
+        "code edited": "echo >> $home/code/app.py",
+    },
+    "virtualenv": {
+        "removed": "rm -r $venv",
+        "file removed": "rm $venv/lib/python3*/site-packages/gunicorn/arbiter.py",
+        "file edited": "echo >> $venv/lib/python3*/site-packages/gunicorn/arbiter.py",
+        "file added": "touch $venv/lib/python3*/site-packages/sitecustomize.py",
+        "mode": "chmod o+w $venv/bin",
+        "owner": "chown rackhand-shop $venv/pyvenv.cfg",
+        "interpreter elsewhere": "ln -sfn /bin/sh $venv/bin/python",
+        "never finished": "rm $venv/.rackhand",
+    },
+    "systemd_unit": {
+        "removed": "rm etc/systemd/system/rackhand-shop@.service",
+        "edited": "echo >> etc/systemd/system/rackhand-shop@.service",
+        "edited and read": "echo >> etc/systemd/system/rackhand-shop@.service; systemctl daemon-reload",
+        "masked": "ln -sf /dev/null etc/systemd/system/rackhand-shop@.service; systemctl daemon-reload",
+        "mode": "chmod 0600 etc/systemd/system/rackhand-shop@.service",
+        "put right, not read": (
+            "cp -p etc/systemd/system/rackhand-shop@.service root/unit;"
+            "echo >> etc/systemd/system/rackhand-shop@.service; systemctl daemon-reload;"
+            "mv root/unit etc/systemd/system/rackhand-shop@.service"
+        ),
+    },
+    "instance": {
+        "stopped": "systemctl stop $unit",
+        "masked": "systemctl mask --now $unit",
+        "masked until the next boot": "systemctl mask --now --runtime $unit",
+        "failed": "systemctl stop $unit; mv $home/venv $home/v; systemctl start $unit || mv $home/v $home/venv",
+        "socket removed": "rm run/rackhand-shop/$release/app.sock",
+    },
+    "current": {
+        "removed": "rm opt/rackhand/apps/shop/current",
+    },
+    "nginx_site": {
+        "removed": "rm etc/nginx/conf.d/rackhand.conf",
+        "removed and reloaded": "rm etc/nginx/conf.d/rackhand.conf; systemctl reload nginx",
+        "edited": "echo >> etc/nginx/conf.d/rackhand.conf",
+        "edited and reloaded": "echo >> etc/nginx/conf.d/rackhand.conf; systemctl reload nginx",
+        "broken": "echo '}' >> etc/nginx/conf.d/rackhand.conf",
+        "mode": "chmod 0600 etc/nginx/conf.d/rackhand.conf",
+        "owner": "chown www-data etc/nginx/conf.d/rackhand.conf",
+        "stopped": "systemctl stop nginx",
+        "killed": "systemctl kill --kill-whom=all --signal=KILL nginx",
+        "disabled": "systemctl disable nginx",
+        "masked": "systemctl mask --now nginx",
+        "masked until the next boot": "systemctl mask --now --runtime nginx",
+    },
+    "probe": {
+        "no way to the application": "systemctl stop nginx",
+    },
+    "retired": {
+        "instance of another release": "cp -rp $home $home/../other; systemctl start rackhand-shop@other",
+        "release that was never current": "mkdir $home/../never",
+        "half a release": "mkdir $home/../.half.partial",
+        "environment of no release": "mkdir opt/rackhand/venvs/none",
+    },
+}
