@@ -1,5 +1,6 @@
 """One conversation with one host: connect, hear its facts, ask a question or send a plan, pass its events on."""
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -9,11 +10,15 @@ from rackhand import payload
 from rackhand.agent.plan import Plan
 from rackhand.settings import ConnectionSettings
 from rackhand.transport import Lost, Stream, Unreachable, open_agent
+from rackhand.transport.sudo import advised
 
 Event = dict[str, Any]
 
 #: Bytes sent at once: small enough to show progress, large enough not to cost round trips.
 CHUNK = 2**18
+
+#: How every event of the agent begins.
+_EVENT = b'{"event":'
 
 
 class Refused(Exception):
@@ -24,33 +29,49 @@ class Conversation:
     """An open channel to a host's agent, with the facts that it has reported."""
 
     def __init__(self, settings: ConnectionSettings, *, install_python: bool = False) -> None:
-        """Raises Unreachable, Refused and Lost."""
+        """Raises Unreachable and Refused."""
         self._stream: Stream = open_agent(settings, install_python=install_python)
         self._buffer = b""
         self._sending = threading.Lock()
-        first = next(self.events(), None)
-        if first is None:
-            raise self._ended()
+        try:
+            self._stream.send(payload.archive())
+            first = json.loads(self._first())
+        except Lost as error:
+            raise self._ended(str(error)) from error
         if first["event"] == "refused":
             self._stream.finish()
+            self._stream.close()
             raise Refused(first["reason"])
         self.facts: dict[str, Any] = first["facts"]
 
-    def _ended(self) -> Exception:
+    def _first(self) -> bytes:
+        """The agent's first event. What a login shell prints before it is passed over. Raises Lost."""
+        for line in self._lines():
+            _, event, rest = line.partition(_EVENT)
+            if event:
+                return event + rest
+        raise Lost("it ended")
+
+    def _ended(self, reason: str) -> Exception:
+        """Why there is no agent: as its program says, or for this reason."""
         code, said = self._stream.finish()
         self._stream.close()
         lines = [line.removeprefix("rackhand: ") for line in said.strip().splitlines() if line.strip()]
-        if code in (payload.REFUSED, payload.NO_PYTHON):
-            return Refused(lines[-1] if lines else f"the agent ended with {code}")
-        return Unreachable(f"the agent did not start: {'; '.join(lines[-3:]) or f'exit code {code}'}")
+        if code in (payload.REFUSED, payload.NO_PYTHON) and lines:
+            return Refused(lines[-1])
+        said = advised("\n".join(lines[-3:])) or f"{reason}, exit code {code}"
+        return Unreachable(f"the agent did not start: {said}")
 
     def events(self) -> Iterator[Event]:
         """What the agent says, until it ends. Raises Lost."""
+        return map(json.loads, self._lines())
+
+    def _lines(self) -> Iterator[bytes]:
         while True:
             line, newline, rest = self._buffer.partition(b"\n")
             if newline:
                 self._buffer = rest
-                yield json.loads(line)
+                yield line
                 continue
             chunk = self._stream.receive()
             if not chunk:
@@ -96,7 +117,8 @@ class Conversation:
 
     def cancel(self) -> None:
         """Asks the agent to stop before the switch. Safe to call from another thread."""
-        self._send({"cancel": True})
+        with contextlib.suppress(Lost):
+            self._send({"cancel": True})
 
     def _said(self) -> str:
         _, said = self._stream.finish()

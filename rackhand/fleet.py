@@ -64,12 +64,14 @@ class Fleet:
         except Unreachable as error:
             tell({"event": "unreachable", "reason": str(error)})
             return
-        except (Refused, Lost, UserError) as error:
+        except (Refused, UserError) as error:
             tell({"event": "error", "reason": str(error)})
             return
         with self._guard:
             self._open[host.name] = conversation
         try:
+            if self._cancelled.is_set():  # while it was connecting
+                return
             tell({"event": "facts", "facts": conversation.facts})
             for event in self._work(host, conversation):
                 tell(event)
@@ -87,7 +89,5 @@ class Fleet:
         self._cancelled.set()
         with self._guard:
             for conversation in self._open.values():
-                try:
-                    conversation.cancel()
-                except Lost:
-                    continue
+                # Not here: it waits for data that is being sent, and a second Ctrl-C must not.
+                threading.Thread(target=conversation.cancel, daemon=True).start()

@@ -28,7 +28,11 @@ while n:
  os.write(f,b)
  n-=len(b)
 sys.path.insert(0,"/proc/self/fd/%d"%f)
-from rackhand.agent.main import main
+try:
+ from rackhand.agent.main import main
+except ImportError as e:
+ print("rackhand: the host's Python lacks parts of its library (%s): apt-get install python3"%e,file=sys.stderr)
+ sys.exit({refused})
 sys.exit(main())
 """
 
@@ -41,10 +45,20 @@ if ! command -v python3 >/dev/null 2>&1; then
     echo "rackhand: the host has no Python 3: a deploy installs it first" >&2; exit {no_python}
   elif [ ! -d /run/systemd/system ]; then
     echo "rackhand: systemd is not running as init: Rackhand manages services through it" >&2; exit {refused}
+  elif [ "$(id -u)" != 0 ]; then
+    echo "rackhand: not root on the host: set ansible_become: true, or connect as root" >&2; exit {refused}
   fi
-  export DEBIAN_FRONTEND=noninteractive
-  {{ apt-get -qq update && apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 install python3; }} \\
-    >/dev/null </dev/null || {{ echo "rackhand: Python 3 could not be installed" >&2; exit {refused}; }}
+  export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 tries=300
+  # A new VM is often busy with an update of its own: apt waits for the lock on packages, not for that on its lists.
+  until said=$(apt-get -qq update 2>&1 </dev/null); do
+    case $said in *lists/lock*) tries=$((tries - 1)) ;; *) break ;; esac
+    [ $tries -gt 0 ] && sleep 1 || break
+  done
+  install="apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 install python3"
+  said="$said
+$($install 2>&1 </dev/null)" || {{
+    echo "rackhand: Python 3 could not be installed: $(echo "$said" | grep -m 1 '^[EW]:')" >&2; exit {refused}
+  }}
 fi
 exec python3 -I -S -c {bootstrap}
 """

@@ -38,16 +38,21 @@ class Channel:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._buffer = b""
+        self._cancelled = False
 
     def line(self) -> Any:
-        """The next message, or None when the controller has closed the channel."""
-        while b"\n" not in self._buffer:
-            chunk = os.read(self._descriptor, 2**16)
-            if not chunk:
-                return None
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return json.loads(line)
+        """The next message but for those that ask to stop, or None when the controller has closed the channel."""
+        while True:
+            while b"\n" not in self._buffer:
+                chunk = os.read(self._descriptor, 2**16)
+                if not chunk:
+                    return None
+                self._buffer += chunk
+            line, _, self._buffer = self._buffer.partition(b"\n")
+            message = json.loads(line)
+            if "cancel" not in message:
+                return message
+            self._cancelled = True
 
     def copy(self, size: int, path: str) -> None:
         """Writes the next `size` bytes to a file."""
@@ -65,9 +70,9 @@ class Channel:
         while select.select([self._descriptor], [], [], 0)[0]:
             chunk = os.read(self._descriptor, 2**16)
             if not chunk:
-                return False
+                break
             self._buffer += chunk
-        return b'"cancel"' in self._buffer
+        return self._cancelled or b'"cancel"' in self._buffer
 
 
 def main(stdin: int = 0, stdout: int = 1) -> int:

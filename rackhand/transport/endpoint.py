@@ -1,9 +1,10 @@
 """Where and how to connect: the inventory's settings with what the SSH configuration adds to them."""
 
+import re
 import shutil
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from rackhand.settings import ConnectionSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Seconds for the timeout. `gateways` are the jump hosts, the nearest first; `proxy_command` replaces them."""
+    """Seconds for the timeout. `known_as` is the name of its key in the files of known hosts. `gateways` are the jump
+    hosts, the nearest first; `proxy_command` replaces them."""
 
     host: str
     user: str
@@ -21,14 +23,20 @@ class Endpoint:
     timeout: int
     identity_files: tuple[str, ...]
     identities_only: bool
+    password: str | None = field(repr=False)
     known_hosts: tuple[str, ...]
-    host_key_alias: str | None
+    known_as: str
     proxy_command: str | None
     gateways: tuple["Endpoint", ...]
 
+    @property
+    def address(self) -> str:
+        """Host and port in one, as in a file of known hosts."""
+        return _address(self.host, self.port)
+
 
 def endpoint(settings: ConnectionSettings) -> Endpoint:
-    """Has OpenSSH resolve its own configuration (`ssh -G`), so that all of its options and files mean what they mean there.
+    """Has OpenSSH resolve its own configuration (`ssh -G`), so that its options and files mean what they mean there.
     Raises UserError."""
     arguments = list(settings.ssh_common_args)
     if settings.user:
@@ -37,7 +45,8 @@ def endpoint(settings: ConnectionSettings) -> Endpoint:
         arguments += ["-p", str(settings.port)]
     if settings.private_key_file:
         arguments += ["-i", str(settings.private_key_file)]
-    return _resolve(tuple(arguments), settings.host, settings.timeout, bool(settings.private_key_file))
+    found = _resolve(tuple(arguments), settings.host, settings.timeout, bool(settings.private_key_file))
+    return replace(found, password=settings.password)
 
 
 def _resolve(arguments: tuple[str, ...], host: str, timeout: int, own_key: bool) -> Endpoint:
@@ -46,27 +55,42 @@ def _resolve(arguments: tuple[str, ...], host: str, timeout: int, own_key: bool)
     command = _one(options, "proxycommand")
     connect_timeout = _one(options, "connecttimeout")
     identities = [str(Path(path).expanduser()) for path in options.get("identityfile", ())]
+    name, user, port = (
+        _one(options, "hostname") or host,
+        _one(options, "user") or "root",
+        int(_one(options, "port") or 22),
+    )
     return Endpoint(
-        host=_one(options, "hostname") or host,
-        user=_one(options, "user") or "root",
-        port=int(_one(options, "port") or 22),
+        host=name,
+        user=user,
+        port=port,
         timeout=int(connect_timeout) if connect_timeout else timeout,
         identity_files=tuple(path for path in identities if Path(path).is_file()),
         identities_only=own_key or _one(options, "identitiesonly") == "yes",
+        password=None,
         known_hosts=tuple(
             str(Path(path).expanduser())
             for name in ("userknownhostsfile", "globalknownhostsfile")
             for path in (_one(options, name) or "").split()
         ),
-        host_key_alias=_one(options, "hostkeyalias"),
-        proxy_command=command if not jump else None,
+        known_as=_one(options, "hostkeyalias") or _address(name, port),
+        proxy_command=_expanded(command, {"h": name, "p": str(port), "r": user, "n": host}) if command else None,
         gateways=tuple(_gateway(hop, arguments, timeout) for hop in jump.split(",")) if jump else (),
     )
 
 
+def _address(host: str, port: int) -> str:
+    return host if port == 22 else f"[{host}]:{port}"
+
+
+def _expanded(command: str, tokens: Mapping[str, str]) -> str:
+    """The command with the tokens %h, %p, … of OpenSSH replaced."""
+    return re.sub("%(.)", lambda match: tokens.get(match[1], match[1]), command)
+
+
 def _gateway(hop: str, arguments: Sequence[str], timeout: int) -> Endpoint:
-    """A jump host gets, as with OpenSSH, what the configuration file says of it and nothing of the command line but which
-    configuration file that is."""
+    """A jump host gets, as with OpenSSH, what the configuration file says of it and nothing of the command line but
+    which configuration file that is."""
     own: list[str] = []
     for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
         if flag == "-F":
@@ -81,8 +105,7 @@ def _gateway(hop: str, arguments: Sequence[str], timeout: int) -> Endpoint:
     name, _, port = name.strip("[").partition("]:" if bracketed else ":")
     if port:
         own += ["-p", port]
-    gateway = _resolve(tuple(own), name.rstrip("]"), timeout, False)
-    return gateway
+    return _resolve(tuple(own), name.rstrip("]"), timeout, False)
 
 
 @cache

@@ -5,7 +5,7 @@ import subprocess
 
 from rackhand import payload
 from rackhand.settings import ConnectionSettings
-from rackhand.transport import Lost, Stream, Unreachable
+from rackhand.transport import Lost, Stream
 from rackhand.transport.sudo import Sudo
 
 
@@ -41,7 +41,8 @@ class LocalStream:
         return os.read(self._process.stderr.fileno(), 2**16)
 
     def finish(self) -> tuple[int, str]:
-        assert self._process.stdin is not None and self._process.stderr is not None
+        assert self._process.stdin is not None
+        assert self._process.stderr is not None
         self._process.stdin.close()
         said = self._process.stderr.read().decode(errors="replace")
         return self._process.wait(), said
@@ -54,14 +55,9 @@ class LocalStream:
 
 def open_local(settings: ConnectionSettings, *, install_python: bool) -> Stream:
     command = payload.command(install_python=install_python)
-    if os.geteuid() == 0:
-        stream: Stream = LocalStream(command)
-    elif settings.become:
-        sudo = Sudo(settings)
-        started = LocalStream(sudo.wrap(command))
-        sudo.authenticate(started)
-        stream = started
-    else:
-        raise Unreachable("not root: run as root, or set ansible_become: true")
-    stream.send(payload.archive())
+    if os.geteuid() == 0 or not settings.become:
+        return LocalStream(command)
+    sudo = Sudo(settings)
+    stream = LocalStream(sudo.wrap(command))
+    sudo.authenticate(stream)
     return stream

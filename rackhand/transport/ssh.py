@@ -1,16 +1,23 @@
 """Connects with Fabric, with host keys checked on every hop, and starts the agent on one channel."""
 
 import base64
+import contextlib
 import hashlib
+import logging
 import shlex
 import socket
+import subprocess
 import threading
 import time
+from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import paramiko
 from fabric import Config, Connection
+from paramiko.hostkeys import InvalidHostKey
+from paramiko.ssh_exception import NoValidConnectionsError
 
 from rackhand import payload
 from rackhand.settings import ConnectionSettings
@@ -24,20 +31,28 @@ KEEPALIVE, DEAD_AFTER = 10, 30
 #: Seconds that the agent may be silent: longer than any command that it runs.
 SILENCE = 2400
 
+#: Seconds that a program may take to end once nothing more is sent to it and its output has ended.
+FAREWELL = 10
+
+# What paramiko logs of its failures reaches us as exceptions; without a handler it would print them as well.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
 
 class _Refuse(paramiko.MissingHostKeyPolicy):
-    """An unknown host is refused, with the command that would add its key."""
+    """An unknown host is refused, with the command that would add this very key."""
 
-    def __init__(self, known_hosts: str) -> None:
-        self._known_hosts = known_hosts
+    def __init__(self, where: Endpoint) -> None:
+        self._where = where
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        host, _, port = hostname.lstrip("[").partition("]:")
-        port_option = f"-p {port} " if port else ""
+        kind = key.get_name().removeprefix("ssh-").partition("-")[0]
+        file = Path(self._where.known_hosts[0] if self._where.known_hosts else "~/.ssh/known_hosts").expanduser()
+        folder = "" if file.parent.is_dir() else f"mkdir -p -m 700 {shlex.quote(str(file.parent))} && "
+        line = f"{self._where.known_as} {key.get_name()} {key.get_base64()}"
         raise Unreachable(
             f"the host key is not known: {key.get_name()} {_fingerprint(key)}. Compare it with the host's own "
-            f"(ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then: "
-            f"ssh-keyscan {port_option}{shlex.quote(host)} >> {shlex.quote(self._known_hosts)}"
+            f"(ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub), then: "
+            f"{folder}echo {shlex.quote(line)} >> {shlex.quote(str(file))}"
         )
 
 
@@ -49,32 +64,33 @@ def _fingerprint(key: paramiko.PKey) -> str:
 _reading = threading.Lock()
 
 
-def _host_keys(files: tuple[str, ...]) -> paramiko.HostKeys:
+def _host_keys(file: str) -> paramiko.HostKeys:
     with _reading:
-        return _read_host_keys(files)
+        return _read_host_keys(file)
 
 
 @cache
-def _read_host_keys(files: tuple[str, ...]) -> paramiko.HostKeys:
+def _read_host_keys(file: str) -> paramiko.HostKeys:
     """Read once, and shared by all hosts: paramiko takes long over large files."""
     keys = paramiko.HostKeys()
-    for file in files:
-        try:
-            keys.load(file)
-        except FileNotFoundError:
-            continue
+    try:
+        keys.load(file)
+    except InvalidHostKey as error:
+        raise Unreachable(f"{file}: a line that holds no host key: {error.line.strip()}") from error
+    except OSError:  # as OpenSSH does
+        pass
     return keys
 
 
 def connect(where: Endpoint) -> Connection:
     """An open connection, through the jump hosts if there are any. Raises Unreachable."""
-    gateway: Any = where.proxy_command
+    gateway = None
     for hop in where.gateways:
-        gateway = _open(hop, gateway)
+        gateway = _open(hop, gateway) if gateway else connect(hop)
     return _open(where, gateway)
 
 
-def _open(where: Endpoint, gateway: Any) -> Connection:
+def _open(where: Endpoint, gateway: Connection | None) -> Connection:
     # Fabric reads no configuration of its own: `ssh -G` has resolved it, with what Fabric does not know.
     connection = Connection(
         where.host,
@@ -85,6 +101,7 @@ def _open(where: Endpoint, gateway: Any) -> Connection:
         config=Config(overrides={"load_ssh_configs": False}, lazy=True),
         connect_kwargs={
             "key_filename": list(where.identity_files),
+            "password": where.password,
             "allow_agent": not where.identities_only,
             "look_for_keys": False,
             "banner_timeout": where.timeout,
@@ -93,44 +110,86 @@ def _open(where: Endpoint, gateway: Any) -> Connection:
         },
     )
     client: paramiko.SSHClient = connection.client
-    known_as = where.host if where.port == 22 else f"[{where.host}]:{where.port}"
-    for key_type, key in (_host_keys(where.known_hosts).lookup(known_as) or {}).items():
-        client.get_host_keys().add(known_as, key_type, key)
-    known_hosts = where.known_hosts[0] if where.known_hosts else "~/.ssh/known_hosts"
-    client.set_missing_host_key_policy(_Refuse(known_hosts))
-    who = f"{where.user}@{where.host}:{where.port}"
+    client.set_missing_host_key_policy(_Refuse(where))
     try:
+        for file in where.known_hosts:
+            for kind, key in (_host_keys(file).lookup(where.known_as) or {}).items():
+                client.get_host_keys().add(where.address, kind, key)
+        if where.proxy_command and not gateway:
+            connection.connect_kwargs["sock"] = _Proxy(where.proxy_command)
         connection.open()
-    except Unreachable as error:
-        raise Unreachable(f"{who}: {error}") from error
-    except paramiko.BadHostKeyException as error:
-        raise Unreachable(
-            f"{who}: THE HOST KEY HAS CHANGED: {_fingerprint(error.key)} instead of {_fingerprint(error.expected_key)}. "
-            "Someone may be in between. Only if you know why it changed: "
-            f"ssh-keygen -f {shlex.quote(known_hosts)} -R {shlex.quote(known_as)}, then add the new one with ssh-keyscan"
-        ) from error
-    except paramiko.PasswordRequiredException as error:
-        raise Unreachable(f"{who}: the private key has a passphrase: load it into the agent (ssh-add)") from error
-    except paramiko.AuthenticationException as error:
-        tried = ", ".join(where.identity_files) or "none"
-        raise Unreachable(
-            f"{who}: the host accepts none of the keys (files: {tried}; and those of the SSH agent)"
-        ) from error
-    except (TimeoutError, paramiko.ssh_exception.NoValidConnectionsError) as error:
-        reason = (
-            "no answer within {} s".format(where.timeout) if isinstance(error, TimeoutError) else "connection refused"
-        )
-        raise Unreachable(f"{who}: {reason}: is the host up, and is this its address and port?") from error
-    except (OSError, EOFError, paramiko.SSHException) as error:
-        raise Unreachable(f"{who}: {str(error) or type(error).__name__}") from error
+    except (Unreachable, OSError, EOFError, paramiko.SSHException) as error:
+        _close(connection)
+        raise Unreachable(f"{where.user}@{where.host}:{where.port}: {_reason(error, where)}") from error
     transport = client.get_transport()
     assert transport is not None
     transport.set_keepalive(KEEPALIVE)
-    if isinstance(transport.sock, socket.socket):
+    if isinstance(transport.sock, socket.socket) and transport.sock.family != socket.AF_UNIX:
         # Without it, a peer that vanished is noticed only after a quarter of an hour.
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER * 1000)
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
+
+
+class _Proxy(socket.socket):
+    """A connection whose other end is a program. It is run as OpenSSH would run it, and in a session of its own: Ctrl-C
+    reaches the controller alone, which then asks the agent to stop."""
+
+    def __init__(self, command: str) -> None:
+        ours, theirs = socket.socketpair()
+        super().__init__(fileno=ours.detach())
+        with theirs:
+            self._program = subprocess.Popen(
+                ("sh", "-c", f"exec {command}"), stdin=theirs.fileno(), stdout=theirs.fileno(), start_new_session=True
+            )
+
+    def close(self) -> None:
+        self._program.terminate()
+        super().close()
+
+
+def _reason(error: Exception, where: Endpoint) -> str:
+    """Why there is no connection, and what to do."""
+    silent = f"no answer within {where.timeout} s: is the host up, and is this its address and port?"
+    match error:
+        case paramiko.BadHostKeyException():
+            file = next(file for file in where.known_hosts if _host_keys(file).lookup(where.known_as))
+            return (
+                f"THE HOST KEY HAS CHANGED: {_fingerprint(error.key)} instead of {_fingerprint(error.expected_key)}. "
+                "Someone may be in between. Only if you know why it changed: "
+                f"ssh-keygen -f {shlex.quote(file)} -R {shlex.quote(where.known_as)}, and run this again"
+            )
+        case paramiko.PasswordRequiredException():
+            return "the private key has a passphrase: load it into the agent (ssh-add)"
+        case paramiko.AuthenticationException():
+            tried = ", ".join(where.identity_files) or "none"
+            others = ("" if where.identities_only else "; and those of the SSH agent") + (
+                "; and ansible_password" if where.password else ""
+            )
+            return f"the host accepts none of the keys (files: {tried}{others})"
+        case NoValidConnectionsError():
+            why = ", ".join({str(one.strerror).lower() for one in error.errors.values() if isinstance(one, OSError)})
+            return f"{why}: is the host up, and is this its address and port?"
+        case TimeoutError():
+            return silent
+        case paramiko.ChannelException():
+            return f"the jump host cannot reach it: {error.text}"
+        case paramiko.SSHException() if str(error).startswith(("No existing session", "Timeout opening channel")):
+            return silent
+        case paramiko.SSHException() if str(error).startswith("Error reading SSH protocol banner"):
+            return f"what listens there does not greet as SSH does, within {where.timeout} s"
+        case EOFError():
+            return "the other end hung up before it had greeted"
+        case OSError() if error.strerror:
+            return error.strerror
+    return str(error) or type(error).__name__
+
+
+def _close(connection: Any) -> None:
+    """With its jump hosts."""
+    while connection is not None:
+        connection.client.close()
+        connection = connection.gateway
 
 
 class SshStream:
@@ -143,6 +202,7 @@ class SshStream:
             self._channel.settimeout(SILENCE)
             self._channel.exec_command(command)
         except (OSError, EOFError, paramiko.SSHException) as error:
+            _close(connection)
             raise Unreachable(f"the host refused to start a program: {error}") from error
         self._error = b""
 
@@ -153,19 +213,24 @@ class SshStream:
             raise Lost(f"the connection broke: {error}") from error
 
     def receive(self) -> bytes:
-        try:
-            data = self._channel.recv(2**16)
-        except TimeoutError as error:
-            raise Lost(f"the agent said nothing for {SILENCE} s") from error
-        except OSError as error:
-            raise Lost(f"the connection broke: {error}") from error
+        data = self._read(self._channel.recv)
+        if not data and not self._channel.get_transport().is_active():
+            raise Lost("the connection broke")
         self._drain()
         return data
 
     def receive_error(self) -> bytes:
-        data = self._channel.recv_stderr(2**16)
+        data = self._read(self._channel.recv_stderr)
         self._error += data
         return data
+
+    def _read(self, read: Callable[[int], bytes]) -> bytes:
+        try:
+            return read(2**16)
+        except TimeoutError as error:
+            raise Lost(f"the host said nothing for {SILENCE} s") from error
+        except OSError as error:
+            raise Lost(f"the connection broke: {error}") from error
 
     def _drain(self) -> None:
         """An error stream that nobody reads would block the program."""
@@ -173,21 +238,19 @@ class SshStream:
             self._error = (self._error + self._channel.recv_stderr(2**16))[-(2**16) :]
 
     def finish(self) -> tuple[int, str]:
-        # paramiko answers -1 when the connection ended without an exit code.
-        code = self._channel.recv_exit_status()
-        deadline = time.monotonic() + 1
-        while not self._channel.eof_received and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            self._channel.shutdown_write()  # or a program that waits for more would never end
+        deadline = time.monotonic() + FAREWELL
+        while not (self._channel.exit_status_ready() and self._channel.eof_received) and time.monotonic() < deadline:
             time.sleep(0.01)
         self._drain()
+        # paramiko answers -1 when the connection ended without an exit code.
+        code = self._channel.recv_exit_status() if self._channel.exit_status_ready() else -1
         return code, self._error.decode(errors="replace")
 
     def close(self) -> None:
         self._channel.close()
-        connection: Any = self._connection
-        while isinstance(connection, Connection):
-            gateway = connection.gateway
-            connection.close()
-            connection = gateway
+        _close(self._connection)
 
 
 def open_ssh(settings: ConnectionSettings, *, install_python: bool) -> Stream:
@@ -195,10 +258,8 @@ def open_ssh(settings: ConnectionSettings, *, install_python: bool) -> Stream:
     connection = connect(where)
     command = payload.command(install_python=install_python)
     if where.user == "root" or not settings.become:
-        stream = SshStream(connection, command)
-    else:
-        sudo = Sudo(settings)
-        stream = SshStream(connection, sudo.wrap(command))
-        sudo.authenticate(stream)
-    stream.send(payload.archive())
+        return SshStream(connection, command)
+    sudo = Sudo(settings)
+    stream = SshStream(connection, sudo.wrap(command))
+    sudo.authenticate(stream)
     return stream

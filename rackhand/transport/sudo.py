@@ -1,12 +1,19 @@
 """Becoming root: with the password on sudo's standard input only, never on a command line."""
 
 import secrets
+import shlex
 from typing import Protocol
 
 from rackhand.settings import ConnectionSettings
-from rackhand.transport import Unreachable
+from rackhand.transport import Lost, Unreachable
 
 _STARTED = "rackhand: sudo has started"
+
+#: What sudo says when it does not start a program, and what to do about it.
+_ADVICE = {
+    "a password is required": "set ansible_become_password",
+    "you must have a tty": "allow it without one in the host's /etc/sudoers.d: Defaults:USER !requiretty",
+}
 
 
 class ErrorStream(Protocol):
@@ -15,6 +22,14 @@ class ErrorStream(Protocol):
     def receive_error(self) -> bytes: ...
 
     def finish(self) -> tuple[int, str]: ...
+
+    def close(self) -> None: ...
+
+
+def advised(said: str) -> str:
+    """What was said, on one line, with what to do if it was sudo that said it."""
+    line = "; ".join(line.strip() for line in said.splitlines() if line.strip())
+    return next((f"{line}: {advice}" for words, advice in _ADVICE.items() if words in line), line)
 
 
 class Sudo:
@@ -28,25 +43,32 @@ class Sudo:
         if self._password is None:
             return f"sudo -n -H -- {command}"
         # The line on the error stream says that the program has begun: whatever is sent from there on is its own.
-        started = f'sh -c \'echo "{_STARTED}" >&2; exec "$@"\' sh'
+        started = shlex.join(("sh", "-c", f'echo "{_STARTED}" >&2; exec "$@"', "sh"))
         return f"sudo -S -p '{self._prompt}' -H -- {started} {command}"
 
     def authenticate(self, stream: ErrorStream) -> None:
-        """Raises Unreachable when sudo wants another password."""
+        """Raises Unreachable, with the stream closed, when sudo does not start the program."""
         if self._password is None:
             return
+        try:
+            self._answer(stream, self._password)
+        except (Unreachable, Lost) as error:
+            stream.close()
+            raise Unreachable(str(error)) from error
+
+    def _answer(self, stream: ErrorStream, password: str) -> None:
         said = b""
         asked = 0
         while _STARTED.encode() not in said:
             chunk = stream.receive_error()
             if not chunk:
-                _, rest = stream.finish()
-                text = (said.decode(errors="replace") + rest).replace(self._prompt, "").strip()
-                raise Unreachable(f"sudo refused: {' '.join(text.split()) or 'it ended'}")
+                stream.finish()
+                text = said.decode(errors="replace").replace(self._prompt, "")
+                raise Unreachable(f"sudo refused: {advised(text) or 'it ended'}")
             said += chunk
             if said.count(self._prompt.encode()) > asked:
                 asked += 1
                 if asked > 1:
                     stream.finish()
                     raise Unreachable("sudo refused the password: check ansible_become_password")
-                stream.send(self._password.encode() + b"\n")
+                stream.send(password.encode() + b"\n")

@@ -108,7 +108,7 @@ def test_damage_is_seen_and_repaired(scratch: Scratch, case: Case, damage: str) 
             "touch opt/rackhand/apps/shop/current/precious",
             "/opt/rackhand/apps/shop/current is a directory: move it away, then run this again",
             marks=pytest.mark.xfail(
-                strict=True, reason="Current fails on a folder in the link's place, and its undo removes that folder"
+                strict=True, reason="Current fails with `Is a directory`, and does not say what to do"
             ),
         ),
     ],

@@ -107,7 +107,17 @@ class RealHost:
             "venv": layout.venv(venv.key),
         }
         assignments = "".join(f"{name}={value};" for name, value in variables.items())
-        self.host.run(["sh", "-ec", f"cd /; {assignments}{script}"])
+        # What an earlier test has retired may drain still, and would change while this one looks.
+        drained = "while systemctl list-units --state=deactivating 'rackhand-*' | grep -q rackhand; do sleep 0.1; done;"
+        self.host.run(["sh", "-ec", f"cd /; {drained}{assignments}{script}"])
+
+    def recover(self) -> None:
+        """Makes the host good for the next test when Rackhand could not."""
+        self.shell(
+            "dpkg --configure -a; systemctl --runtime unmask $unit nginx; rm -rf $home; systemctl stop $unit;"
+            "sed -i '/^rackhand-shop:/s,/root,/nonexistent,' etc/passwd; systemctl daemon-reload"
+        )
+        changes(self.run(self.plan, apply=True))
 
     def snapshot(self) -> dict[str, Entry]:
         found: dict[str, Entry] = json.loads(self.host.run(["python3", "-"], input=self._eye).stdout)
@@ -123,8 +133,7 @@ def fresh(lab: Lab) -> RealHost:
 def test_converges(fresh: RealHost) -> None:
     """On a fresh host a check changes nothing and foretells all that an apply does; a second apply touches nothing."""
     done = converges(fresh, fresh.plan)
-    as_wanted = {"directory:/etc/systemd/system-generators", "retired:earlier releases"}
-    assert {resource.id for resource in fresh.plan if not resource.observes} - set(done) == as_wanted
+    assert done == [resource.id for resource in fresh.plan if not resource.observes and resource.stage != "retire"]
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +155,16 @@ def bench(fresh: RealHost) -> RealHost:
 def test_damage_is_seen_and_repaired(bench: RealHost, kind: str, damage: str) -> None:
     """What a hand has done is seen by a check, which changes nothing, and put right by an apply."""
     (resource,) = (resource for resource in bench.plan if resource.kind == kind)
-    repairs(bench, bench.plan, resource, damage)
+    try:
+        repairs(bench, bench.plan, resource, damage)
+    except AssertionError:
+        bench.recover()
+        raise
+
+
+def test_repairs_leave_nothing_to_do(bench: RealHost) -> None:
+    """After all that, a check finds everything as wanted."""
+    assert changes(bench.run(bench.plan, apply=False)) == {}
 
 
 @pytest.mark.parametrize("damage", HOST_DAMAGES[Probe.kind].values(), ids=HOST_DAMAGES[Probe.kind])
