@@ -51,5 +51,62 @@ def test_the_agent_is_python_3_10(path: Path) -> None:
     ast.parse(path.read_text(encoding="utf-8"), feature_version=payload.OLDEST_PYTHON)
 
 
-def test_the_agent_is_small(record_property: pytest.RecordProperty if False else object) -> None:
+def test_the_agent_runs_from_its_archive_alone(tmp_path: Path) -> None:
+    """In an interpreter that has no installed packages, as on a host."""
+    archive = tmp_path / "agent.zip"
+    archive.write_bytes(payload.archive())
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import rackhand.agent.main; print(rackhand.agent.main.__file__)"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code, archive], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{archive}/rackhand/agent/main.py"
+
+
+def test_the_agent_is_small(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is sent each time: what makes it much larger has to be worth it."""
+    size = len(payload.archive())
+    with capsys.disabled():
+        print(f" [the agent: {size:,} bytes] ", end="")
+    assert size < LARGEST_ARCHIVE
+
+
+def test_the_archive_is_the_same_everywhere(tmp_path: Path) -> None:
+    """The same source gives the same bytes: in another folder, with other times, after it was run, in another process."""
+    shutil.copytree(PROJECT / "rackhand", tmp_path / "rackhand", copy_function=shutil.copyfile)
+    for path in (tmp_path / "rackhand").rglob("*.py"):
+        os.utime(path, (0, 10**9))
+    (tmp_path / "rackhand/agent/__pycache__").mkdir(exist_ok=True)
+    (tmp_path / "rackhand/agent/__pycache__/stray.pyc").write_bytes(b"stray")
+    code = "import sys; from rackhand import payload; sys.stdout.buffer.write(payload.archive())"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, check=True)
+    assert done.stdout == payload.archive()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--list"],
+        ["deploy", "--host", "nobody"],
+        ["facts", "--host", "here"],
+        ["status", "--host", "here", "--json"],
+    ],
+    ids=" ".join,
+)
+def test_a_cold_start_loads_only_what_it_needs(tmp_path: Path, arguments: list[str]) -> None:
+    """Commands without SSH load no SSH; without a terminal, no live display; without an application, no templates."""
+    (tmp_path / "hosts.yml").write_text("all: {hosts: {here: {ansible_connection: local}}}")
+    code = """
+import json, sys
+from rackhand import cli
+sys.argv = ["invoke", *sys.argv[1:]]
+try:
+    cli.main()
+except SystemExit:
     pass
+print(json.dumps(sorted(sys.modules)))
+"""
+    environment = {**os.environ, "RACKHAND_INVENTORY": str(tmp_path)}
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
+    modules = json.loads(done.stdout.splitlines()[-1])
+    assert "tasks" in modules
+    assert {name.partition(".")[0] for name in modules} & HEAVY == set()

@@ -26,7 +26,7 @@ from tests.lab.site import TIMEOUT, Result, Site
 APP = Path(__file__).parent / "small_app"
 APPS = ("one", "two")
 #: Of the user `sentinel`: it may stand nowhere but in the inventory.
-PASSWORD = "sEnTiNeL-word-of-a-user"  # noqa: S105
+PASSWORD = "sEnTiNeL-word-of-a-user"
 WRONG = "sEnTiNeL-word-that-is-wrong"
 GATE = "/run/rackhand-test-gate"
 
@@ -173,7 +173,7 @@ def test_sudo_that_wants_a_terminal_says_so(site: Site, front: LabHost, user: st
     """A terminal would mangle what is sent; the message names the setting that does without."""
     site.hosts["front"] |= {"ansible_user": user, "ansible_become": True}
     if user == "operator":
-        site.hosts["front"]["ansible_become_password"] = "lab-operator"  # noqa: S105
+        site.hosts["front"]["ansible_become_password"] = "lab-operator"
     site.write()
     front.run(["sh", "-c", "echo 'Defaults requiretty' > /etc/sudoers.d/tty"])
     try:
@@ -226,8 +226,9 @@ def test_a_jump_host(site: Site, hosts: Hosts, eye: Callable[[LabHost], Eye]) ->
         socket.create_connection((hosts.back.address, 22), timeout=1)
 
     def running() -> str:
-        look = f"ssh -i /root/key -o StrictHostKeyChecking=no root@{hosts.back.address} readlink /opt/rackhand/apps/one/current"
-        return eye(hosts.front).check_output(look)
+        ssh = f"ssh -i /root/key -o StrictHostKeyChecking=no root@{hosts.back.address}"
+        release: str = eye(hosts.front).check_output(f"{ssh} readlink /opt/rackhand/apps/one/current")
+        return release
 
     hosts.front.run(["sh", "-c", "cat > /root/key && chmod 600 /root/key"], input=site.lab.private_key.read_text())
     before = running()
@@ -298,19 +299,19 @@ WAYS = ("directly", "on another port", "behind a jump host", "as a jump host")
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_unknown_host_key(site: Site, hosts: Hosts, forwarder: Forwarder, tmp_path: Path, way: str) -> None:
-    """It is refused before anybody is let in, with the key's fingerprint; the command in the message adds just this key,
-    and the next run works."""
-    known = tmp_path / "not yet" / "known_hosts"
-    asked, keyed = ("back", hosts.back) if "jump" in way else ("front", hosts.front)
+    """It is refused before anybody is let in, with the key's fingerprint; the command in the message adds just this
+    key, and the next run works."""
+    known = tmp_path / "not-yet" / "known_hosts"
+    asked = "back" if "jump" in way else "front"
+    keyed = hosts.back if way == "behind a jump host" else hosts.front
     if way == "as a jump host":
-        keyed = hosts.front
         config = tmp_path / "config"
-        config.write_text(hosts.ssh_config.read_text().replace(str(site.lab.known_hosts), f'"{known}"', 1))
+        config.write_text(hosts.ssh_config.read_text().replace(str(site.lab.known_hosts), str(known), 1))
         site.hosts["back"]["ansible_ssh_common_args"] = f"-F {config}"
     elif way == "behind a jump host":
-        site.hosts["back"]["ansible_ssh_extra_args"] = f"-o 'UserKnownHostsFile=\"{known}\"'"
+        site.hosts["back"]["ansible_ssh_extra_args"] = f"-o UserKnownHostsFile={known}"
     else:
-        site.hosts["front"]["ansible_ssh_common_args"] = f"-o 'UserKnownHostsFile=\"{known}\"'"
+        site.hosts["front"]["ansible_ssh_common_args"] = f"-o UserKnownHostsFile={known}"
     if way == "on another port":
         site.hosts["front"] |= {"ansible_host": "127.0.0.1", "ansible_port": forwarder.open().port}
     site.write()
@@ -455,7 +456,7 @@ def test_a_local_connection(site: Site, front: LabHost) -> None:
     shutil.copytree(packages, home / "packages", ignore=shutil.ignore_patterns("mypy*", "ruff*", "uv*", "__pycache__"))
     front.run(["chown", "-R", "sentinel:", "/home/sentinel/rackhand"])
     inventory = home / "here.yml"
-    inventory.write_text("all: {hosts: {here: {ansible_connection: local}}}\n")
+    inventory.write_text("all:\n  hosts: {here: {ansible_connection: local}}\n")
     command = ["env", "PYTHONPATH=packages:.", "python3", "-c", "from rackhand.cli import main; exit(main())", "facts"]
     options = ["--host", "here", "--inventory", "here.yml"]
     before = entered(front)
@@ -489,11 +490,11 @@ MISTYPED = {
     "facts": "--host is missing: name a host, a group or a pattern; --host all means every host, in words",
     "deploy": "--host is missing: name a host, a group or a pattern; --host all means every host, in words",
     "deploy --host frnot": "'frnot': no host or group of the inventory has this name (did you mean \"front\"?)",
-    "deploy --host front --limit bakc": "'bakc': no host or group of the inventory has this name (did you mean \"back\"?)",
-    "deploy --host front:!front": "--host front:!front matches no host",
+    "deploy --host all --limit bakc": "'bakc': no host or group of the inventory has this name",
+    "deploy --host front:!front": "'front:!front': selects no host",
     "deploy --hots front": "No idea what '--hots' is!",
     "deploy --host front --app three": "--app three: front has no application of this name (it has: one, two)",
-    "facts --host": "needs value",
+    "facts --host": "needed value and was not given one",
     "deplyo --host front": "No idea what 'deplyo' is!",
 }
 

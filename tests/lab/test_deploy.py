@@ -265,3 +265,23 @@ def test_the_site_is_refused_before_it_replaces_anything(site: Site, host: LabHo
         assert served(host) == release
     finally:
         host.run(["rm", "/etc/nginx/conf.d/own.conf"])
+
+
+_HOLD = """
+import fcntl, time
+held = [open(path, "w") for path in ("/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock")]
+for file in held:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+open("/run/holding", "w").close()
+time.sleep(5)
+"""
+
+
+def test_apts_locks_are_waited_for(site: Site, host: LabHost) -> None:
+    """While another program holds apt's locks, a deploy that has a package to install, from lists that it must first
+    update, waits for it instead of failing."""
+    host.run(["sh", "-c", "apt-get -qq -y purge nginx nginx-common 2>&1; rm -rf /var/lib/apt/lists/*_*"])
+    host.run(["systemd-run", "--quiet", "--unit=holder", "python3", "-c", _HOLD])
+    host.run(["sh", "-c", "until [ -e /run/holding ]; do sleep 0.1; done; rm /run/holding"])
+    assert "packages:apt" in site.deploy("web1").resources("changed")
+    served(host)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from host_metrics.metrics import Metrics
-from host_metrics.readings import read_host
+from host_metrics.readings import Reading, read_host
 from host_metrics.sampler import Sampler
 
 
@@ -15,12 +15,12 @@ def sampler() -> Sampler:
     readings = 0
     template = read_host()
 
-    def read() -> object:
+    def read() -> Reading:
         nonlocal readings
         readings += 1
         return replace(template, clock=float(readings))
 
-    sampler = Sampler(read=read)  # type: ignore[arg-type]  # replace() loses the type
+    sampler = Sampler(read=read)
     sampler.tick()
     return sampler
 
@@ -91,7 +91,7 @@ def test_a_reading_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.setattr("host_metrics.sampler.TICK_SECONDS", 0.01)
     calls = 0
 
-    def read() -> object:
+    def read() -> Reading:
         nonlocal calls
         calls += 1
         if calls == 4:
@@ -99,9 +99,9 @@ def test_a_reading_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch, ca
         return read_host()
 
     async def scenario() -> None:
-        async with Sampler(read=read).running():  # type: ignore[arg-type]
+        async with Sampler(read=read).running():
             while calls < 6:
                 await asyncio.sleep(0.01)
 
-    asyncio.run(scenario())
+    asyncio.run(asyncio.wait_for(scenario(), timeout=20))
     assert [record.message for record in caplog.records] == ["The host could not be read; trying again"]
