@@ -221,7 +221,9 @@ def test_undo_goes_backwards_and_takes_back_what_was_applied_only(trial: Trial) 
     switch = [Step(step=step, stage="switch") for step in "abc"]
     trial.run(*switch, Step(step="d", stage="switch", breaks=ResourceError), Step(step="e", stage="verify"))
     assert trial.notes == ["apply a", "apply c", "apply d", "undo d", "undo c", "undo a"]
-    assert {step: (trial.root / step).read_text().strip() for step in "abcd"} == dict(a="old", b="new", c="old", d="old")
+    assert {step: (trial.root / step).read_text().strip() for step in "abcd"} == dict(
+        a="old", b="new", c="old", d="old"
+    )
     assert trial.outcome.undone
 
 

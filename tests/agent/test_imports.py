@@ -55,7 +55,9 @@ def test_the_agent_runs_from_its_archive_alone(tmp_path: Path) -> None:
     """In an interpreter that has no installed packages, as on a host."""
     archive = tmp_path / "agent.zip"
     archive.write_bytes(payload.archive())
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import rackhand.agent.main; print(rackhand.agent.main.__file__)"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import rackhand.agent.main; print(rackhand.agent.main.__file__)"
+    )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code, archive], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"{archive}/rackhand/agent/main.py"
 

@@ -31,7 +31,13 @@ EVERYTHING: tuple[Resource, ...] = (
     File(path='/f "ü" \udcff', content="\x00\r\n\u2028", validate=("true", "{}")),
     Link(path="/l", target="../t"),
     Release(
-        app="a", release="r", group="u", code="", archive="0", files=(("env", "", "0600"), ("b", "", "0640")), links=(("x", "y"),)
+        app="a",
+        release="r",
+        group="u",
+        code="",
+        archive="0",
+        files=(("env", "", "0600"), ("b", "", "0640")),
+        links=(("x", "y"),),
     ),
     Virtualenv(key="k", requirements="", uv="0"),
     SystemdUnit(path="/etc/systemd/system/a@.service", content=""),

@@ -267,13 +267,32 @@ def test_the_site_is_refused_before_it_replaces_anything(site: Site, host: LabHo
         host.run(["rm", "/etc/nginx/conf.d/own.conf"])
 
 
+#: Holds each of apt's locks until the apt that needs it has been there for two seconds.
 _HOLD = """
-import fcntl, time
-held = [open(path, "w") for path in ("/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock")]
-for file in held:
+import fcntl, glob, time
+
+def hold(path, command):
+    file = open(path, "w")
     fcntl.lockf(file, fcntl.LOCK_EX)
+    yield
+    seen = 0
+    while seen < 20:
+        time.sleep(0.1)
+        for name in glob.glob("/proc/[0-9]*/cmdline"):
+            try:
+                words = open(name).read().split(chr(0))
+            except OSError:
+                continue
+            seen += words[0] == "apt-get" and command in words
+    file.close()
+    yield
+
+locks = [hold("/var/lib/apt/lists/lock", "update"), hold("/var/lib/dpkg/lock-frontend", "install")]
+for lock in locks:
+    next(lock)
 open("/run/holding", "w").close()
-time.sleep(5)
+for lock in locks:
+    next(lock)
 """
 
 

@@ -18,11 +18,12 @@ SERVED = {"async_api": "/async-api/health", "sync_api": "/sync-api/health"}
 
 @pytest.fixture(scope="module")
 def pair(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> tuple[LabHost, LabHost]:
-    """Hosts with one core for services, in two ways: a Debian 13 that may use one core, and a Debian 12 that may use both
-    for half of the time. Both example applications were deployed to them in one run."""
-    hosts = (*lab.up(["trixie"], "trixie", cores=1), *lab.up(["quota"], cpu_quota=1.0))
-    Site(tmp_path_factory.mktemp("pair"), lab, hosts).deploy("all")
-    return hosts
+    """Two ways to have one core for services: a Debian 13 that may use one, and a Debian 12 that may use all of them for
+    a part of the time. Both example applications were deployed to them in one run."""
+    (trixie,) = lab.up(["trixie"], "trixie", cores=1)
+    (quota,) = lab.up(["quota"], cpu_quota=1.0)
+    Site(tmp_path_factory.mktemp("pair"), lab, [trixie, quota]).deploy("all")
+    return trixie, quota
 
 
 @pytest.fixture(params=[0, 1], ids=["trixie", "quota"])
@@ -60,8 +61,8 @@ def served(host: LabHost, within: float = 0) -> dict[str, str]:
 
 def everything(host: LabHost) -> str:
     """What is on the disk, with the times of the last changes. Not what a mere login writes."""
-    logs = "-path /var/log -prune -o -path /var/lib/systemd -prune"
-    return host.run(["sh", "-c", f"find / -xdev {logs} -o -printf '%p %C@\\n' | sort"]).stdout
+    left_out = " -o ".join(f"-path {path} -prune" for path in ("/run", "/tmp", "/var/log", "/var/lib/systemd"))
+    return host.run(["sh", "-c", f"find / -xdev {left_out} -o -printf '%p %C@\\n' | sort"]).stdout
 
 
 # Served
@@ -159,7 +160,7 @@ def test_provision_leaves_what_is_deployed_alone(site: Site, host: LabHost) -> N
 
 
 def test_a_host_without_python(lab: Lab, tmp_path: Path) -> None:
-    """A plan says that it is missing, and changes nothing; a deploy installs it, in the one connection that it makes."""
+    """A plan says that it is missing, and changes nothing; a deploy installs it in its one connection."""
     (host,) = lab.up(["nopython"])
     host.run(["sh", "-c", "apt-get -qq -y purge 'python3*' 'libpython3*' && ! command -v python3"])
     site = small_site(tmp_path, lab, host)
@@ -191,23 +192,27 @@ def odd(lab: Lab) -> LabHost:
 
 def no_apt(host: LabHost) -> Iterator[None]:
     host.run(["mv", "/usr/bin/apt-get", "/usr/bin/apt-get.away"])
-    yield
-    host.run(["mv", "/usr/bin/apt-get.away", "/usr/bin/apt-get"])
+    try:
+        yield
+    finally:
+        host.run(["mv", "/usr/bin/apt-get.away", "/usr/bin/apt-get"])
 
 
 def no_apt_and_no_python(host: LabHost) -> Iterator[None]:
     host.run(["mv", "/usr/bin/python3", "/usr/bin/python3.away"])
-    yield from no_apt(host)
-    host.run(["mv", "/usr/bin/python3.away", "/usr/bin/python3"])
+    try:
+        yield from no_apt(host)
+    finally:
+        host.run(["mv", "/usr/bin/python3.away", "/usr/bin/python3"])
 
 
 def old_python(host: LabHost) -> Iterator[None]:
     """Debian 11's own, unpacked."""
     script = """
     set -eu
-    mkdir -p /root/old/partial; cd /root/old
+    mkdir -p /root/old/lists/partial; cd /root/old
     echo "deb [check-valid-until=no] $(awk '{print $2; exit}' /etc/apt/sources.list) bullseye main" > sources
-    apt='apt-get -qq -o Dir::Etc::sourcelist=/root/old/sources -o Dir::Etc::sourceparts=- -o Dir::State::lists=/root/old'
+    apt="apt-get -qq -o Dir::Etc::sourcelist=$PWD/sources -o Dir::Etc::sourceparts=- -o Dir::State::lists=$PWD/lists"
     apt="$apt -o Acquire::Languages=none"
     $apt update
     $apt download python3.9-minimal libpython3.9-minimal
@@ -215,15 +220,19 @@ def old_python(host: LabHost) -> Iterator[None]:
     ln -sf python3.9 /usr/bin/python3
     """
     host.run(["sh", "-c", script])
-    yield
-    host.run(["ln", "-sf", "python3.11", "/usr/bin/python3"])
+    try:
+        yield
+    finally:
+        host.run(["ln", "-sf", "python3.11", "/usr/bin/python3"])
 
 
 def half_a_python(host: LabHost) -> Iterator[None]:
     """What is there when only python3-minimal is installed."""
     host.run(["mv", "/usr/lib/python3.11/tarfile.py", "/usr/lib/python3.11/json", "/root"])
-    yield
-    host.run(["mv", "/root/tarfile.py", "/root/json", "/usr/lib/python3.11"])
+    try:
+        yield
+    finally:
+        host.run(["mv", "/root/tarfile.py", "/root/json", "/usr/lib/python3.11"])
 
 
 def no_systemd(host: LabHost) -> Iterator[None]:
@@ -242,15 +251,18 @@ def no_systemd(host: LabHost) -> Iterator[None]:
     init.chmod(0o755)
     host.boot()
     host.wait_ssh()
-    yield
-    host.power_cut()
-    init.unlink()
-    init.symlink_to(systemd)
-    host.boot()
-    host.wait_ssh()
+    try:
+        yield
+    finally:
+        host.power_cut()
+        init.unlink()
+        init.symlink_to(systemd)
+        host.boot()
+        host.wait_ssh()
 
 
-ODD = {
+#: How a host is made odd, and what is said of it.
+ODD: dict[Callable[[LabHost], Iterator[None]], str] = {
     no_apt: "Debian GNU/Linux 12 (bookworm) has no apt: Rackhand manages Debian and Ubuntu hosts",
     no_apt_and_no_python: "the host has no apt: Rackhand manages Debian and Ubuntu hosts",
     old_python: "Python 3.10 or later is needed, and the host has 3.9.2",

@@ -135,7 +135,9 @@ def test_links_that_lead_outside_are_refused(shop: Path, link: str, to: str) -> 
     if to.startswith("up/"):
         (shop / "up").symlink_to("..")
     (shop / link).symlink_to(to)
-    with pytest.raises(UserError, match=r": a link that leads out of the application shop, to .*: copy the file there$"):
+    with pytest.raises(
+        UserError, match=r": a link that leads out of the application shop, to .*: copy the file there$"
+    ):
         bundle("shop", shop)
 
 
@@ -159,7 +161,10 @@ def test_requirements_are_needed(shop: Path) -> None:
     (shop / "requirements.txt").unlink()
     with pytest.raises(UserError) as raised:
         bundle("shop", shop)
-    assert str(raised.value) == f"{shop}: the application shop has neither requirements.txt nor pyproject.toml with uv.lock"
+    assert (
+        str(raised.value)
+        == f"{shop}: the application shop has neither requirements.txt nor pyproject.toml with uv.lock"
+    )
 
 
 def test_a_project_needs_its_lock_file(shop: Path) -> None:
@@ -213,7 +218,8 @@ def test_the_server_is_added(worker: str, own: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "own", ["gunicorn==25.1\n", "Gunicorn>=25\n", "Uvicorn[standard]==0.40\n", "uvicorn_worker==0.4.0\n", "websockets\n"]
+    "own",
+    ["gunicorn==25.1\n", "Gunicorn>=25\n", "Uvicorn[standard]==0.40\n", "uvicorn_worker==0.4.0\n", "websockets\n"],
 )
 def test_what_the_application_pins_is_left_to_it(own: str) -> None:
     """Two pins of one package would contradict each other."""

@@ -166,7 +166,9 @@ def test_packages_are_one_transaction() -> None:
     assert next(iter(made)) is packages
 
 
-@pytest.mark.xfail(strict=True, reason="merging puts all packages first, and so nginx before the link that its package respects")
+@pytest.mark.xfail(
+    strict=True, reason="merging puts all packages first, and so nginx before the link that its package respects"
+)
 def test_nginx_never_serves_its_welcome_page() -> None:
     """The link in the place of the default site is there when the package that would make it is installed."""
     made = [resource.id for resource in plan(target(ASYNC_API), roles.PROVISION)]
@@ -350,7 +352,7 @@ def _generate(apps: Path, out: Path) -> dict[str, str]:
         ("$HOME ${HOME} $(id)", 'KEY="\\$HOME \\${HOME} \\$(id)"\n'),
         ("`id`", 'KEY="\\`id\\`"\n'),
         ("%h %%", 'KEY="%h %%"\n'),
-        ("'# ;", "KEY=\"'# ;\"\n"),
+        ("'# ;", 'KEY="\'# ;"\n'),
     ],
 )
 def test_variables_are_quoted(value: str, line: str) -> None:
