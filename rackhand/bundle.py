@@ -50,7 +50,7 @@ def bundle(name: str, folder: Path) -> Bundle:
             info = tarfile.TarInfo(path)
             if full.is_symlink():
                 target = os.readlink(full)
-                if not full.resolve().is_relative_to(folder.resolve()):
+                if target.startswith("/") or not full.resolve().is_relative_to(folder.resolve()):
                     raise UserError(
                         f"{full}: a link that leads out of the application {name}, to {target}: copy the file there"
                     )

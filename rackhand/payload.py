@@ -60,7 +60,7 @@ $($install 2>&1 </dev/null)" || {{
     echo "rackhand: Python 3 could not be installed: $(echo "$said" | grep -m 1 '^[EW]:')" >&2; exit {refused}
   }}
 fi
-exec python3 -I -S -c {bootstrap}
+exec python3 -I -S -B -c {bootstrap}
 """
 
 

@@ -202,8 +202,8 @@ def _app(fields: _Fields, project: Path) -> App:
     )
     if app.worker not in (None, "gthread") and "threads" in fields.values:
         fields.problem(("threads",), f"only the worker gthread has threads, and this is {app.worker}")
-    if app.server == "uvicorn" and app.worker not in (None, "uvicorn"):
-        fields.problem(("worker",), f"the server uvicorn has no worker {app.worker}: that is gunicorn's")
+    if app.server == "uvicorn":
+        fields.problem(("server",), "uvicorn without gunicorn is not supported yet: leave it out, or write gunicorn")
     fields.refuse_unknown()
     return app
 

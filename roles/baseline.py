@@ -4,13 +4,12 @@ from collections.abc import Iterator
 
 from rackhand.agent import layout
 from rackhand.agent.resource import Resource
-from rackhand.agent.resources import Directory, File, Packages
+from rackhand.agent.resources import Directory, File
 from rackhand.target import Target
 from rackhand.templates import render
 
 
 def baseline(target: Target) -> Iterator[Resource]:
-    yield Packages(packages=("ca-certificates",))
     for path in (layout.BASE, layout.APPS, layout.VENVS):
         yield Directory(path=path)
     yield Directory(path=layout.STATE, mode="0700")

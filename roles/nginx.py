@@ -16,7 +16,8 @@ _ETC = "/etc/nginx"
 
 
 def nginx(target: Target) -> Iterator[Resource]:
-    # The package makes this link to its welcome page when there is none; one that leads nowhere keeps the page away.
+    # The package makes this link to its welcome page when there is none; one that leads nowhere, made before the package
+    # is installed, keeps the page away.
     yield Link(path=f"{_ETC}/sites-enabled/default", target="/dev/null")
     yield Packages(packages=("nginx",))
 
@@ -38,7 +39,14 @@ def site(target: Target) -> str:
         }
         for app in target.settings.apps
     ]
-    return render("nginx.conf.j2", apps=apps, ipv6=target.facts["ipv6"], token=TOKEN, token_path=TOKEN_PATH)
+    return render(
+        "nginx.conf.j2",
+        apps=apps,
+        nginx=target.settings.nginx,
+        ipv6=target.facts["ipv6"],
+        token=TOKEN,
+        token_path=TOKEN_PATH,
+    )
 
 
 def probe(app: App) -> Probe:

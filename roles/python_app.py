@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rackhand.agent import layout
 from rackhand.agent.resource import Resource
-from rackhand.agent.resources import Directory, Release, User, Virtualenv
+from rackhand.agent.resources import Directory, Packages, Release, User, Virtualenv
 from rackhand.bundle import with_server
 from rackhand.settings import App
 from rackhand.target import Target
@@ -14,6 +14,8 @@ from roles import serving
 
 
 def python_app(target: Target) -> Iterator[Resource]:
+    if target.apps:
+        yield Packages(packages=("ca-certificates",))  # the package index is asked over TLS
     for app in target.apps:
         yield User(user=layout.user(app.name))
         yield Directory(path=layout.app(app.name))

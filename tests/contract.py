@@ -1,7 +1,7 @@
 """What every kind of resource promises, asked in the same way of a scratch folder and of a real host.
 
-A check changes nothing and foretells what an apply does; an apply converges; a second one finds all as wanted and touches
-nothing; damage is seen and repaired; a plan survives its wire form.
+A check changes nothing and foretells what an apply does; an apply converges; a second one finds all as wanted and
+touches nothing; damage is seen and repaired; a plan survives its wire form.
 """
 
 import json
@@ -203,7 +203,8 @@ HOST_DAMAGES: Mapping[str, Mapping[str, str]] = {
         "masked": "systemctl mask --now $unit",
         "masked until the next boot": "systemctl mask --now --runtime $unit",
         "failed": (
-            "mv $home/venv $home/moved; until systemctl is-failed --quiet $unit; do systemctl restart $unit || true; done;"
+            "mv $home/venv $home/moved;"
+            "until systemctl is-failed --quiet $unit; do systemctl restart $unit || true; done;"
             "mv $home/moved $home/venv"
         ),
         "socket removed": "rm run/rackhand-shop/$release/app.sock",
@@ -259,7 +260,8 @@ HOST_DAMAGES: Mapping[str, Mapping[str, str]] = {
         "edited": "echo >> etc/nginx/conf.d/rackhand.conf",
         "broken": "echo '}' >> etc/nginx/conf.d/rackhand.conf",
         "put right, not loaded": (
-            "cp etc/nginx/conf.d/rackhand.conf root/site; echo >> etc/nginx/conf.d/rackhand.conf; systemctl reload nginx;"
+            "cp etc/nginx/conf.d/rackhand.conf root/site;"
+            "echo >> etc/nginx/conf.d/rackhand.conf; systemctl reload nginx;"
             "mv root/site etc/nginx/conf.d/rackhand.conf"
         ),
         "owner": "chown www-data etc/nginx/conf.d/rackhand.conf",
@@ -282,10 +284,7 @@ NOT_YET: Mapping[tuple[str, str], str] = {
     ("instance", "started from an edited unit"): "an instance is compared with its release's folder alone",
     ("instance", "started in an edited environment"): "an instance is compared with its release's folder alone",
     ("nginx_site", "masked until the next boot"): "`systemctl unmask` leaves the masks of --runtime",
-    (
-        "nginx_site",
-        "put right, not loaded",
-    ): "an edit by hand keeps the token, so that what it was loaded with looks current",
+    ("nginx_site", "put right, not loaded"): "an edit by hand keeps the token, and what was loaded looks current",
     ("release", "closed"): "Release does not look at its own folder, only at what is in it",
     ("release", "given away"): "Release does not look at its own folder, only at what is in it",
     ("current", "namesake"): "Current compares the last part of the link's target alone",

@@ -1,4 +1,4 @@
-"""An eye that is not Rackhand's: everything below a folder, and on a host what serves. Runs on hosts too, from its text."""
+"""An eye that is not Rackhand's: everything below a folder, and on a host what serves. Its text runs on hosts, too."""
 
 import hashlib
 import json
@@ -7,8 +7,8 @@ import re
 import stat
 import sys
 
-#: What a running host changes by itself, below `/`: the kernel's own, logs, and what a login leaves; and the journals of
-#: Rackhand's runs, which tell of every apply.
+#: What a running host changes by itself, below `/`: the kernel's own, logs, and what a login leaves; and the journals
+#: of Rackhand's runs, which tell of every apply.
 ALIVE = (
     *("proc", "sys", "dev", "var/log", "var/lib/rackhand/runs"),
     *("run/log", "run/systemd", "run/udev", "run/user", "run/utmp", "run/motd.dynamic", "var/lib/systemd"),

@@ -104,7 +104,7 @@ def _open(where: Endpoint, gateway: Connection | None) -> Connection:
             "password": where.password,
             "allow_agent": not where.identities_only,
             "look_for_keys": False,
-            "banner_timeout": where.timeout,
+            "banner_timeout": where.timeout + 5,  # longer, so that of silence the first one speaks
             "auth_timeout": where.timeout + 20,
             "channel_timeout": where.timeout,
         },
@@ -177,7 +177,7 @@ def _reason(error: Exception, where: Endpoint) -> str:
         case paramiko.SSHException() if str(error).startswith(("No existing session", "Timeout opening channel")):
             return silent
         case paramiko.SSHException() if str(error).startswith("Error reading SSH protocol banner"):
-            return f"what listens there does not greet as SSH does, within {where.timeout} s"
+            return "what listens there does not greet as SSH does"
         case EOFError():
             return "the other end hung up before it had greeted"
         case OSError() if error.strerror:

@@ -54,7 +54,7 @@ def test_every_kind_has_a_case() -> None:
 
 @pytest.mark.parametrize("case", FILE_CASES, ids=lambda case: case.resource.kind)
 def test_converges(scratch: Scratch, case: Case) -> None:
-    """A check changes nothing and foretells all; an apply converges; a second one finds all in order and touches nothing."""
+    """A check changes nothing and foretells all; an apply converges; a second one touches nothing."""
     scratch.shell(case.given)
     assert converges(scratch, Plan((case.resource,))) == [case.resource.id]
 

@@ -19,7 +19,7 @@ def root(tmp_path: Path) -> Path:
     write(
         tmp_path,
         {
-            "proc/meminfo": f"MemTotal: {8 * 2**20} kB\nMemFree: 1 kB\nMemAvailable: {6 * 2**20} kB\nHugePages_Total: 0\n",
+            "proc/meminfo": f"MemTotal: {8 * 2**20} kB\nMemAvailable: {6 * 2**20} kB\nHugePages_Total: 0\n",
             "etc/os-release": 'ID=debian\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\n',
             "run/systemd/system/x": "",
         },

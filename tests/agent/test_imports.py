@@ -16,7 +16,7 @@ from rackhand import PROJECT, agent, payload
 FOLDER = Path(agent.__file__).parent
 MODULES = sorted(FOLDER.rglob("*.py"))
 
-#: Of the standard library, what Python 3.10 has not, and what Debian has in packages of its own (distutils, tkinter, venv).
+#: Of the standard library, what Python 3.10 has not, and what Debian has in packages of its own.
 NOT_ON_HOSTS = {"tomllib", "distutils", "lib2to3", "tkinter", "idlelib", "turtle", "venv", "ensurepip"}
 
 #: Bytes that the agent may take on the wire: it is sent each time, to every host.
@@ -71,7 +71,7 @@ def test_the_agent_is_small(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_archive_is_the_same_everywhere(tmp_path: Path) -> None:
-    """The same source gives the same bytes: in another folder, with other times, after it was run, in another process."""
+    """The same source gives the same bytes: in another folder, with other times, after it was run."""
     shutil.copytree(PROJECT / "rackhand", tmp_path / "rackhand", copy_function=shutil.copyfile)
     for path in (tmp_path / "rackhand").rglob("*.py"):
         os.utime(path, (0, 10**9))

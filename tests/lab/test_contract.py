@@ -1,9 +1,10 @@
-"""The contract of the kinds of resources that need a real host: a plan as the roles make it, sent as a deploy sends it."""
+"""The contract of the kinds of resources that need a real host: the roles' plan, sent as a deploy sends it."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import zip_longest
+from pathlib import Path
 
 import httpx
 import pytest
@@ -59,7 +60,7 @@ class RealHost:
 
     def __init__(self, lab: Lab, host: LabHost) -> None:
         self.host = host
-        self._eye = open(snapshot.__file__, encoding="utf-8").read()
+        self._eye = Path(snapshot.__file__).read_text()
         self._settings = HostSettings(
             name=host.name,
             groups=("all",),

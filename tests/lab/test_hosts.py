@@ -18,8 +18,8 @@ SERVED = {"async_api": "/async-api/health", "sync_api": "/sync-api/health"}
 
 @pytest.fixture(scope="module")
 def pair(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> tuple[LabHost, LabHost]:
-    """Two ways to have one core for services: a Debian 13 that may use one, and a Debian 12 that may use all of them for
-    a part of the time. Both example applications were deployed to them in one run."""
+    """Two ways to have one core for services: a Debian 13 that may use one, and a Debian 12 that may use all of them
+    for a part of the time. Both example applications were deployed to them in one run."""
     (trixie,) = lab.up(["trixie"], "trixie", cores=1)
     (quota,) = lab.up(["quota"], cpu_quota=1.0)
     Site(tmp_path_factory.mktemp("pair"), lab, [trixie, quota]).deploy("all")

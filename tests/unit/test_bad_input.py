@@ -197,9 +197,9 @@ SETTINGS = {
         app("worker: sync\n    threads: 4"),
         "all.yml:7: apps.shop.threads: only the worker gthread has threads, and this is sync",
     ),
-    "worker of another server": (
-        app("worker: gthread\n    server: uvicorn"),
-        "all.yml:6: apps.shop.worker: the server uvicorn has no worker gthread: that is gunicorn's",
+    "uvicorn alone": (
+        app("server: uvicorn"),
+        "all.yml:6: apps.shop.server: uvicorn without gunicorn is not supported yet: leave it out, or write gunicorn",
     ),
     "health": (app("health: health"), "all.yml:6: apps.shop.health: should be a path like /health, got 'health'"),
     "timeout": (app("timeout: 1.5"), "all.yml:6: apps.shop.timeout: should be a whole number, got 1.5"),

@@ -18,7 +18,7 @@ import roles
 from rackhand.agent import layout
 from rackhand.agent.plan import Plan
 from rackhand.agent.resource import Resource
-from rackhand.agent.resources import Instance, Packages, Release, Virtualenv
+from rackhand.agent.resources import Instance, Link, Packages, Release, Virtualenv
 from rackhand.bundle import Bundle
 from rackhand.inventory import Origin
 from rackhand.planning import Role, plan
@@ -157,18 +157,17 @@ def test_operations() -> None:
 def test_packages_are_one_transaction() -> None:
     """However many roles want packages, apt is asked once, where the first of them is, for each package once."""
 
-    def more(_: Target) -> Iterable[Resource]:
-        yield Packages(packages=("tree", "nginx"))
+    def more(*packages: str) -> Role:
+        return lambda _: [Link(path=f"/{packages[0]}", target=""), Packages(packages=packages)]
 
-    made = plan(target(ASYNC_API), (*roles.DEPLOY, more))
-    (packages,) = (resource for resource in made if isinstance(resource, Packages))
-    assert packages.packages == ("ca-certificates", "nginx", "tree")
-    assert next(iter(made)) is packages
+    made = plan(target(), (more("b", "a"), more("c", "b")))
+    assert list(made) == [
+        Link(path="/b", target=""),
+        Packages(packages=("a", "b", "c")),
+        Link(path="/c", target=""),
+    ]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="merging puts all packages first, and so nginx before the link that its package respects"
-)
 def test_nginx_never_serves_its_welcome_page() -> None:
     """The link in the place of the default site is there when the package that would make it is installed."""
     made = [resource.id for resource in plan(target(ASYNC_API), roles.PROVISION)]
@@ -291,7 +290,6 @@ def test_workers_follow_the_host(cores: int, memory: int, workers: int) -> None:
     assert f"\nworkers = {workers}\n" in configuration
 
 
-@pytest.mark.xfail(strict=True, reason="the settings of rackhand_nginx are read and not used")
 @pytest.mark.parametrize(
     ("nginx", "line"),
     [
@@ -304,11 +302,6 @@ def test_workers_follow_the_host(cores: int, memory: int, workers: int) -> None:
 def test_nginx_settings_are_used(nginx: NginxSettings, line: str) -> None:
     of = target(ASYNC_API)
     assert line in site(replace(of, settings=replace(of.settings, nginx=nginx)))
-
-
-@pytest.mark.xfail(strict=True, reason="the setting `server` is read and not used")
-def test_the_server_of_an_application_is_used() -> None:
-    assert serving.unit(replace(ASYNC_API, server="uvicorn")) != serving.unit(ASYNC_API)
 
 
 # What starts at boot
