@@ -24,8 +24,13 @@ mkdir -p /srv/{name}/code
 changed=no
 {files}
 put /srv/{name}/gunicorn.conf.py 644 <<CONF
-$(printf 'bind = "unix:/run/{name}/app.sock"\\nworkers = %s\\nworker_class = "{worker}"\\nraw_env = ["SCRIPT_NAME={script}"]\\n' \\
-    $((cores + 1)) | base64)
+$(base64 <<SETTINGS
+bind = "unix:/run/{name}/app.sock"
+workers = $((cores + 1))
+worker_class = "{worker}"
+raw_env = ["SCRIPT_NAME={script}"]
+SETTINGS
+)
 CONF
 code=$changed
 [ -d /srv/{name}/venv ] || python3 -m venv /srv/{name}/venv

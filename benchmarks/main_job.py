@@ -110,7 +110,7 @@ def main(rounds: int) -> None:
         f"Written by `python -m benchmarks.main_job {rounds}` on {time.strftime('%Y-%m-%d', time.gmtime())}, "
         f"{os.cpu_count()} cores, Debian 12 lab hosts on the same machine. Whole processes, wall time; the tools take "
         "turns. Only ratios within one run mean anything.\n\n"
-        "*script* is a hand-written idempotent shell script piped through OpenSSH, which restarts services and so drops\n"
+        "*script* is a hand-written idempotent shell script piped through OpenSSH; it restarts services, and so drops\n"
         "requests; *cold Connection.run* is a new Python process that connects with Fabric and runs `true`.\n\n"
         f"{bench.table()}\n"
     )

@@ -16,8 +16,8 @@ _ETC = "/etc/nginx"
 
 
 def nginx(target: Target) -> Iterator[Resource]:
-    # The package makes this link to its welcome page when there is none; one that leads nowhere, made before the package
-    # is installed, keeps the page away.
+    # The package makes this link to its welcome page when there is none; one that leads nowhere, made before the
+    # package is installed, keeps the page away.
     yield Link(path=f"{_ETC}/sites-enabled/default", target="/dev/null")
     yield Packages(packages=("nginx",))
 

@@ -22,7 +22,7 @@ class Plan:
 
     @classmethod
     def of(cls, resources: Iterable[Resource]) -> Plan:
-        """Orders and checks. Raises PlanError for an id that stands twice, or a reference to what does not precede it."""
+        """Orders and checks. Raises PlanError for an id that stands twice or a reference to what does not precede."""
         ordered = tuple(sorted(resources, key=lambda resource: STAGES.index(resource.stage)))
         seen: set[str] = set()
         for resource in ordered:

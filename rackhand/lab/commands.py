@@ -26,7 +26,8 @@ def up(name: str, count: int, image: str) -> int:
     start(lab, [f"lab{number}" for number in range(1, count + 1)], image)
     status(name)
     print(
-        f"\nDeploy to them:\n  export RACKHAND_INVENTORY={shlex.quote(str(lab.inventory))}\n  ./invoke deploy --host lab1"
+        f"\nDeploy to them:\n  export RACKHAND_INVENTORY={shlex.quote(str(lab.inventory))}\n"
+        "  ./invoke deploy --host lab1"
     )
     return 0
 

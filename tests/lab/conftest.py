@@ -39,8 +39,8 @@ def eye(lab: Lab) -> Callable[[LabHost], Eye]:
 
 @pytest.fixture(scope="session")
 def deployed(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> tuple[LabHost, Path]:
-    """A Debian 12 host to which both example applications were deployed, and the site's folder. Shared: a test leaves it
-    as it found it, or deploys again."""
+    """A Debian 12 host to which both example applications were deployed, and the site's folder. Shared: a test leaves
+    it as it found it, or deploys again."""
     (host,) = lab.up(["web1"])
     folder = tmp_path_factory.mktemp("site")
     Site(folder, lab, [host]).deploy("web1")

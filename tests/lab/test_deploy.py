@@ -23,8 +23,8 @@ def served(host: LabHost) -> dict[str, str]:
 
 
 def everything(host: LabHost) -> str:
-    """A digest of all that Rackhand has to do with on a host: names, owners, modes, times, running processes. What a run
-    writes by itself, its journal and its lock, is left out."""
+    """A digest of all that Rackhand has to do with on a host: names, owners, modes, times, running processes. What a
+    run writes by itself, its journal and its lock, is left out."""
     places = "/opt/rackhand /etc/nginx /etc/systemd /etc/passwd /etc/group /var/lib/dpkg/status /var/lib/apt/lists"
     files = host.run(["sh", "-c", f"find {places} -printf '%p %u %g %m %i %T@ %C@ %l\\n' | sort"]).stdout
     units = "systemctl show --property=Id,InvocationID,ExecMainPID,StateChangeTimestamp 'rackhand-*' nginx.service"
@@ -40,7 +40,7 @@ def test_check_predicts_the_first_deploy_and_changes_nothing(lab: Lab, tmp_path:
     before = everything(host)
     predicted = site.deploy("fresh1", "--check")
     assert everything(host) == before
-    assert not host.run(["test", "-e", "/opt/rackhand"], check=False).returncode == 0
+    assert host.run(["test", "-e", "/opt/rackhand"], check=False).returncode == 1
     assert site.deploy("fresh1").resources("changed") == predicted.resources("changed")
     served(host)
 

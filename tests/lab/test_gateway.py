@@ -1,4 +1,4 @@
-"""What applications that know nothing of nginx see and give out behind it: every worker kind, under a prefix and at /."""
+"""What applications that know nothing of nginx see and give out behind it: every kind of worker, every route."""
 
 import json
 import socket
@@ -166,7 +166,7 @@ def test_streams_are_not_held_back(client: httpx.Client) -> None:
 
 
 def test_environment_is_exact_and_unprivileged(gateway: LabHost) -> None:
-    """A value with all that a shell, a unit or systemd would expand arrives as it is; no secret of systemd's is near it."""
+    """A value with all that a shell, a unit or systemd would expand arrives as it is."""
     seen = httpx.get(f"http://{gateway.address}/environment").json()
     assert seen["HOSTILE"] == "a \"b\" 'c' $HOME ${HOME} \\d `id` %n #e ;f"
     assert seen["RACKHAND_APP"] == "app4"

@@ -28,14 +28,15 @@ def python(clone: Path, script: str) -> str:
     return str(path)
 
 
-def bootstrap(clone: Path, interpreter: str, **options: int) -> tuple[int, str]:
+def bootstrap(clone: Path, interpreter: str, user: int | None = None) -> tuple[int, str]:
     done = subprocess.run(
         [clone / "invoke", "--list"],
         env={**os.environ, "PYTHON": interpreter},
         capture_output=True,
         text=True,
         check=False,
-        **options,
+        user=user,
+        group=user,
     )
     assert done.stdout == ""
     return done.returncode, done.stderr
@@ -60,7 +61,7 @@ def test_old_python(clone: Path) -> None:
 def test_without_root_nothing_is_installed(clone: Path) -> None:
     """A missing system package is named, and apt is not called."""
     bare = python(clone, 'case "$*" in *ensurepip*) exit 1;; *version_info*) exit 0;; *) touch "$0.called";; esac')
-    code, said = bootstrap(clone, bare, user=65534, group=65534)
+    code, said = bootstrap(clone, bare, user=65534)
     assert (code, said.count("\n")) == (5, 1)
     assert "the package python3-venv is missing: install it as root (apt-get install python3-venv)" in said
     assert not (clone / ".venv").exists()
