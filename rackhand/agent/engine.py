@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,9 @@ from rackhand.agent.resource import Resource, ResourceError, State
 from rackhand.agent.system import CommandError, System
 
 Change = dict[str, Any]
+
+#: Errors whose message says all that is to be known.
+_FORESEEN = (ResourceError, CommandError, OSError, LookupError)
 
 
 @dataclass
@@ -47,10 +51,12 @@ def compare(resource: Resource, wanted: State, actual: State) -> list[Change]:
 
 
 def _diff(before: str, after: str, name: str) -> str:
-    lines = difflib.unified_diff(
-        before.splitlines(), after.splitlines(), f"{name} (now)", f"{name} (wanted)", lineterm="", n=2
-    )
-    return "\n".join(lines)
+    def lines(split: Callable[[str], list[str]]) -> list[str]:
+        heads = (f"{name} (now)", f"{name} (wanted)")
+        return list(difflib.unified_diff(split(before), split(after), *heads, lineterm="", n=2))
+
+    # splitlines() hides how lines end: where that is all that differs, they are split by hand.
+    return "\n".join(lines(str.splitlines) or lines(lambda text: text.split("\n")))
 
 
 def run(
@@ -77,11 +83,10 @@ def run(
             changes = _converge(resource, system, outcome, apply)
             if not apply and not changes and not changed.isdisjoint(resource.follows()):
                 changes = [{"key": "follows", "before": None, "after": ", ".join(changed & {*resource.follows()})}]
-        except (ResourceError, CommandError, OSError) as error:
+        except Exception as error:  # whatever it is, what was done must be undone
             outcome.failed += 1
-            outcome.reason = f"{resource.id}: {error}"
-            result: dict[str, Any] = {"status": "failed", "message": str(error)}
-            result["log"] = list(error.log) if isinstance(error, ResourceError) else []
+            outcome.reason = f"{resource.id}: {_message(error)}"
+            result: dict[str, Any] = {"status": "failed", "message": _message(error), "log": _log(error)}
         else:
             result = {"status": "changed" if changes else "ok"}
             if changes:
@@ -94,6 +99,17 @@ def run(
     if outcome.reason is not None and outcome.applied:
         _undo(outcome, plan, system, emit)
     return outcome
+
+
+def _message(error: Exception) -> str:
+    return str(error) if isinstance(error, _FORESEEN) else f"{type(error).__name__}: {error}"
+
+
+def _log(error: Exception) -> list[str]:
+    """What the host's programs said, or where Rackhand itself went wrong."""
+    if isinstance(error, ResourceError):
+        return list(error.log)
+    return [] if isinstance(error, _FORESEEN) else traceback.format_exc().splitlines()
 
 
 def _converge(resource: Resource, system: System, outcome: Outcome, apply: bool) -> list[Change]:
@@ -117,8 +133,8 @@ def _undo(outcome: Outcome, plan: Plan, system: System, emit: Emitter) -> None:
         try:
             if compare(resource, before, resource.actual(system)):
                 resource.undo(system, before)
-        except (ResourceError, CommandError, OSError) as error:
-            emit("notice", level="error", text=f"could not undo {resource.id}: {error}")
+        except Exception as error:  # one that cannot be undone must not keep the others from it
+            emit("notice", level="error", text=f"could not undo {resource.id}: {_message(error)}")
     outcome.undone = switched
     if not switched:
         return
@@ -126,7 +142,7 @@ def _undo(outcome: Outcome, plan: Plan, system: System, emit: Emitter) -> None:
         if resource.observes and resource.matters_after(outcome.applied):
             try:
                 resource.actual(system)
-            except (ResourceError, CommandError, OSError) as error:
-                emit("notice", level="error", text=f"after undoing the switch, {resource.id}: {error}")
+            except Exception as error:
+                emit("notice", level="error", text=f"after undoing the switch, {resource.id}: {_message(error)}")
             else:
                 emit("notice", level="info", text=f"the switch was undone, and {resource.name} answers as before")

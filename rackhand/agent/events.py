@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 MASK = "********"
@@ -22,8 +22,8 @@ class Emitter:
         self._started = time.monotonic()
 
     def hide(self, secrets: Iterable[str]) -> None:
-        """Values that must appear in no event, the longest first, so that none shows a part of another."""
-        self._secrets = tuple(sorted((secret for secret in secrets if secret), key=len, reverse=True))
+        """Values that must appear in no event."""
+        self._secrets = tuple(secret for secret in secrets if secret)
 
     def journal(self, path: str) -> None:
         self._journal = open(  # noqa: SIM115  # stays open as long as the process
@@ -34,23 +34,40 @@ class Emitter:
         message = {"event": event, "t": round(time.monotonic() - self._started, 4), **self._hidden(fields)}
         line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
         if self._journal is not None:
-            self._journal.write(line)
+            try:
+                self._journal.write(line)
+            except OSError:  # a full disk
+                self._journal = None
         if self._channel is not None:
             try:
                 _write(self._channel, line)
             except OSError:
                 self._channel = None
 
+    def _masked(self, text: str) -> str:
+        """Secrets may overlap: what any of them covers is hidden."""
+        parts, shown = [], 0
+        for start, end in sorted(span for secret in self._secrets for span in _occurrences(text, secret)):
+            if start >= shown:
+                parts += [text[shown:start], MASK]
+            shown = max(shown, end)
+        return "".join([*parts, text[shown:]])
+
     def _hidden(self, value: Any) -> Any:
         if isinstance(value, str):
-            for secret in self._secrets:
-                value = value.replace(secret, MASK)
-            return value
+            return self._masked(value)
         if isinstance(value, dict):
             return {key: self._hidden(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [self._hidden(item) for item in value]
         return value
+
+
+def _occurrences(text: str, secret: str) -> Iterator[tuple[int, int]]:
+    start = text.find(secret)
+    while start >= 0:
+        yield start, start + len(secret)
+        start = text.find(secret, start + 1)
 
 
 def _write(descriptor: int, data: bytes) -> None:

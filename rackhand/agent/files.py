@@ -32,7 +32,10 @@ def _name(look_up: object, number: int) -> str:
 def ids(owner_group: str) -> tuple[int, int]:
     """The numbers of `user:group`. Raises LookupError for an unknown one."""
     user, _, group = owner_group.partition(":")
-    return pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
+    try:
+        return pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
+    except KeyError as error:
+        raise LookupError(f"the host has no such user or group: {owner_group}") from error
 
 
 def mode(status: os.stat_result) -> str:

@@ -242,5 +242,7 @@ class LabHost:
 
 def _join(cgroup: Sequence[Path]) -> list[str]:
     """What to put before a command so that it runs in this control group, given by its folder in each hierarchy."""
-    script = 'for folder in $1; do echo 0 > "$folder/cgroup.procs" || exit; done; shift; exec "$@"'
+    # A group that systemd has just removed has left its processes to the one above it.
+    enter = '{ echo 0 > "$folder/cgroup.procs"; } 2>/dev/null || echo 0 > "${folder%/*}/cgroup.procs" || exit'
+    script = f'for folder in $1; do {enter}; done; shift; exec "$@"'
     return ["sh", "-c", script, "sh", "\n".join(map(str, cgroup))]

@@ -108,14 +108,11 @@ def test_damage_is_seen_and_repaired(scratch: Scratch, case: Case, damage: str) 
             "mkdir srv; touch srv/precious",
             "/srv is a directory: move it away, then run this again",
         ),
-        pytest.param(
+        (
             Current(app="shop", release="new"),
             "mkdir -p opt/rackhand/apps/shop/current opt/rackhand/apps/shop/releases/new;"
             "touch opt/rackhand/apps/shop/current/precious",
             "/opt/rackhand/apps/shop/current is a directory: move it away, then run this again",
-            marks=pytest.mark.xfail(
-                strict=True, reason="Current fails with `Is a directory`, and does not say what to do"
-            ),
         ),
     ],
     ids=[

@@ -170,14 +170,7 @@ def test_the_first_failure_ends_the_run(trial: Trial) -> None:
     [
         ResourceError,
         OSError,
-        pytest.param(
-            KeyError,
-            marks=pytest.mark.xfail(
-                strict=True,
-                raises=KeyError,
-                reason="an error that is not foreseen ends the agent, and nothing is undone",
-            ),
-        ),
+        KeyError,
     ],
 )
 def test_no_error_gets_past_the_undoing(trial: Trial, error: type[Exception]) -> None:
@@ -188,7 +181,6 @@ def test_no_error_gets_past_the_undoing(trial: Trial, error: type[Exception]) ->
     assert not (trial.root / "a").exists()
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="LookupError of files.ids is not caught")
 def test_an_unknown_owner_is_a_failure(trial: Trial) -> None:
     """A file for a user that the host does not have fails as other resources do."""
     trial.run(File(path="/file", content="", owner="nobody-of-this-name:root"))
@@ -384,7 +376,6 @@ def test_text_is_told_as_a_diff(before: object, after: object, lines: list[str])
     assert body == lines
 
 
-@pytest.mark.xfail(strict=True, reason="difflib is given lines without their ends, so that the diff is empty")
 @pytest.mark.parametrize(("before", "after"), [("a\nb", "a\nb\n"), ("a\r\nb\r\n", "a\nb\n"), ("a\x0cb\n", "a\nb\n")])
 def test_a_difference_in_line_ends_is_told(before: str, after: str) -> None:
     """A change is never shown as an empty diff."""
@@ -439,7 +430,6 @@ def test_a_broken_channel_does_not_stop_the_run(trial: Trial, pipe: tuple[int, i
     assert [event["id"] for event in journal if event["event"] == "resource"] == ["step:a", "step:b"]
 
 
-@pytest.mark.xfail(strict=True, raises=OSError, reason="Emitter lets a journal that cannot be written end the run")
 def test_a_full_disk_does_not_stop_the_undoing(trial: Trial, pipe: tuple[int, int]) -> None:
     """A journal that cannot be written does not end a run between the switch and its undoing."""
     emit = Emitter(pipe[1])

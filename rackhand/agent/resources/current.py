@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rackhand.agent import files, layout
-from rackhand.agent.resource import Resource, Stage, State
+from rackhand.agent.resource import Resource, ResourceError, Stage, State
 from rackhand.agent.system import System
 
 
@@ -34,9 +34,10 @@ class Current(Resource):
 
     def actual(self, system: System) -> State:
         try:
-            release = os.path.basename(os.readlink(system.path(layout.current(self.app))))
+            target = os.readlink(system.path(layout.current(self.app)))
         except OSError:
             return {"release": None, "recorded": False}
+        release = target.removeprefix("releases/")
         return {"release": release, "recorded": os.path.exists(self._stamp(system))}
 
     def _stamp(self, system: System) -> str:
@@ -44,6 +45,8 @@ class Current(Resource):
 
     def apply(self, system: System, actual: State) -> None:
         path = system.path(layout.current(self.app))
+        if os.path.isdir(path) and not os.path.islink(path):
+            raise ResourceError(f"{layout.current(self.app)} is a directory: move it away, then run this again")
         if actual["release"] != self.release:
             # The release must survive a power cut that comes after the link names it.
             files.sync_filesystem(os.path.dirname(path))

@@ -52,11 +52,15 @@ class Instance(Resource):
         return {"service": "active", "running": "its release", "health": "ok"}
 
     def actual(self, system: System) -> State:
-        unit = system.unit(self.unit)
-        service = "masked" if unit.get("LoadState") == "masked" else unit["ActiveState"]
+        service = "masked" if self._masked(system) else system.unit(self.unit)["ActiveState"]
         if service != "active":
             return {"service": service, "running": None, "health": None}
         return {"service": service, "running": self._running(system), "health": self._health(system)}
+
+    def _masked(self, system: System) -> bool:
+        """By its own name: a mask of the template is damage to the unit's file."""
+        paths = (system.path(f"{folder}/{self.unit}") for folder in (layout.SYSTEMD, "/run/systemd/system"))
+        return any(os.path.islink(path) and os.readlink(path) == "/dev/null" for path in paths)
 
     def _running(self, system: System) -> str:
         """A release that was repaired by replacing its folder has left the process in the old one."""
@@ -79,6 +83,7 @@ class Instance(Resource):
         failed = system.path(f"{layout.release(self.app, self.release)}/{layout.FAILED}")
         if actual["service"] == "masked":
             system.systemctl("unmask", self.unit)
+            system.systemctl("unmask", "--runtime", self.unit)
         if actual["service"] == "failed":
             system.systemctl("reset-failed", self.unit)
         since = time.time()

@@ -15,11 +15,12 @@ from rackhand.agent import files, http
 from rackhand.agent.resource import Resource, ResourceError, Stage, State
 from rackhand.agent.system import CommandError, System
 
-#: In a site's text: replaced by a new random word at each writing, which the running nginx gives out on loopback. So
-#: "has nginx loaded this file?" can be asked at any time, also after a file was edited by hand and put right again.
+#: In a site's text: replaced at each writing by a word that names it, which the running nginx gives out on loopback.
+#: So "has nginx loaded this file?" can be asked at any time. The word holds the time that the file is given: a file that
+#: was edited since, even if it was put right again, is known to be another writing.
 TOKEN = "@TOKEN@"
 TOKEN_PATH = "/.rackhand/loaded"
-_TOKEN_LINE = re.compile(r"^# token: ([0-9a-f]{32})$", re.MULTILINE)
+_TOKEN_LINE = re.compile(r"^# token: (([0-9a-f]+)-[0-9a-f]{16})$", re.MULTILINE)
 
 #: Seconds within which nginx must have loaded a new site.
 LOAD_TIMEOUT = 15
@@ -67,10 +68,11 @@ class NginxSite(Resource):
         text = files.read_text(path)
         if text is not None:
             status = os.lstat(path)
-            token = _token(text)
-            state["content"] = text.replace(token, TOKEN) if token else text
+            found = _TOKEN_LINE.search(text)
+            state["content"] = text.replace(found[1], TOKEN) if found else text
             state["owner"], state["mode"] = files.owner(status), files.mode(status)
-            state["loaded"] = token is not None and self._loaded() == token
+            written = found is not None and int(found[2], 16) == status.st_mtime_ns
+            state["loaded"] = written and found is not None and self._loaded() == found[1]
         return state
 
     def _loaded(self) -> str | None:
@@ -82,17 +84,15 @@ class NginxSite(Resource):
         return body.strip() if status == 200 else None
 
     def apply(self, system: System, actual: State) -> None:
-        path = system.path(self.path)
-        if any(actual.get(key) != self.wanted()[key] for key in ("content", "owner", "mode")):
-            token = secrets.token_hex(16)
-            text = self.content.replace(TOKEN, token)
-            self._validate(system, text)
-            files.write(path, text, "root:root", "0644")
+        if any(actual.get(key) != self.wanted()[key] for key in ("content", "owner", "mode", "loaded")):
+            self._validate(system)
+            token = self._write(system, self.content)
         else:
-            token = _token(files.read_text(path) or "") or ""
+            token = self._loaded() or ""
         if actual["boot"] != "enabled":
             if str(actual["boot"]).startswith("masked"):
                 system.systemctl("unmask", "nginx.service")
+                system.systemctl("unmask", "--runtime", "nginx.service")
             system.systemctl("enable", "nginx.service")
         self._load(system, token)
 
@@ -124,14 +124,25 @@ class NginxSite(Resource):
                 )
             time.sleep(0.02)
 
-    def _validate(self, system: System, text: str) -> None:
+    def _write(self, system: System, content: str) -> str:
+        """Replaces the file and returns the word of this writing."""
+        path = system.path(self.path)
+        now = time.time_ns()
+        token = f"{now:x}-{secrets.token_hex(8)}"
+        coming = files.prepare(path, content.replace(TOKEN, token), "root:root", "0644")
+        os.utime(coming, ns=(now, now))
+        os.replace(coming, path)
+        files.sync_folder(path)
+        return token
+
+    def _validate(self, system: System) -> None:
         """Has nginx test the whole configuration with the coming site in it, in a mount namespace of its own, so that
         nothing on the host is touched."""
         folder, name = os.path.split(system.path(self.path))
         with tempfile.TemporaryDirectory(prefix="rackhand-nginx-") as temporary:
             candidate = os.path.join(temporary, "site")
             shutil.copytree(folder, candidate, symlinks=True)
-            files.write(os.path.join(candidate, name), text, "root:root", "0644")
+            files.write(os.path.join(candidate, name), self.content, "root:root", "0644")
             script = 'mount --bind "$1" "$2" && exec nginx -t -q'
             try:
                 system.run("unshare", "--mount", "sh", "-c", script, "sh", candidate, folder)
@@ -146,17 +157,11 @@ class NginxSite(Resource):
             files.remove(path)
             system.systemctl("reload-or-restart", "nginx.service")
             return
-        token = secrets.token_hex(16)
-        files.write(path, str(content).replace(TOKEN, token), "root:root", "0644")
+        token = self._write(system, str(content))
         if TOKEN in str(content):
             self._load(system, token)
         else:
             system.systemctl("reload", "nginx.service")
-
-
-def _token(text: str) -> str | None:
-    found = _TOKEN_LINE.search(text)
-    return found[1] if found else None
 
 
 def _journal(system: System) -> tuple[str, ...]:

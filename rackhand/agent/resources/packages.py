@@ -87,7 +87,15 @@ def _update(system: System) -> None:
 
 
 def _apt(system: System, *arguments: str) -> None:
-    system.run(*_APT, *arguments, timeout=LOCK_TIMEOUT + 900, env=_ENVIRONMENT)
+    try:
+        system.run(*_APT, *arguments, timeout=LOCK_TIMEOUT + 900, env=_ENVIRONMENT)
+    except CommandError as error:
+        # Somebody's installation was killed halfway: dpkg finishes that before it begins anything else.
+        if "dpkg --configure -a" not in error.output:
+            raise
+        finish = ("dpkg", "--force-confdef", "--force-confold", "--configure", "-a")
+        system.run(*finish, timeout=LOCK_TIMEOUT + 900, env=_ENVIRONMENT)
+        system.run(*_APT, *arguments, timeout=LOCK_TIMEOUT + 900, env=_ENVIRONMENT)
 
 
 def _said(error: CommandError) -> str:

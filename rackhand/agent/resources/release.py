@@ -76,6 +76,9 @@ class Release(Resource):
     def _access(self, path: str) -> str:
         """The expected words, or the first path with another owner or mode."""
         modes = {name: mode for name, _, mode in self.files}
+        own = os.lstat(path)
+        if (files.owner(own), files.mode(own)) != ("root:root", "0755"):
+            return f"{self.release} is {files.owner(own)} {files.mode(own)}"
         for name, status in [("code", os.lstat(os.path.join(path, "code"))), *files.walk(path)]:
             if stat.S_ISLNK(status.st_mode) or name not in modes and not name.startswith("code"):
                 continue

@@ -25,7 +25,7 @@ class User(Resource):
         return self.user
 
     def wanted(self) -> State:
-        return {"group": self.user, "home": HOME, "shell": SHELL}
+        return {"group": self.user, "shell": SHELL}
 
     def actual(self, system: System) -> State:
         try:
@@ -36,15 +36,15 @@ class User(Resource):
             group = grp.getgrgid(entry.pw_gid).gr_name
         except KeyError:
             group = str(entry.pw_gid)
-        return {"group": group, "home": entry.pw_dir, "shell": entry.pw_shell}
+        return {"group": group, "shell": entry.pw_shell}
 
     def apply(self, system: System, actual: State) -> None:
         try:
             grp.getgrnam(self.user)
         except KeyError:
             system.run("groupadd", "--system", self.user)
-        options = ("--gid", self.user, "--home-dir" if actual["group"] is None else "--home", HOME, "--shell", SHELL)
+        options = ("--gid", self.user, "--shell", SHELL)
         if actual["group"] is None:
-            system.run("useradd", "--system", "--no-create-home", *options, self.user)
+            system.run("useradd", "--system", "--no-create-home", "--home-dir", HOME, *options, self.user)
         else:
             system.run("usermod", *options, self.user)
