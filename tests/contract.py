@@ -204,7 +204,7 @@ HOST_DAMAGES: Mapping[str, Mapping[str, str]] = {
         "masked until the next boot": "systemctl mask --now --runtime $unit",
         "failed": (
             "mv $home/venv $home/moved;"
-            "until systemctl is-failed --quiet $unit; do systemctl restart $unit || true; done;"
+            "for i in $(seq 20); do systemctl restart $unit || true; done; systemctl is-failed --quiet $unit;"
             "mv $home/moved $home/venv"
         ),
         "socket removed": "rm run/rackhand-shop/$release/app.sock",

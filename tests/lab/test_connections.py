@@ -625,7 +625,7 @@ def test_a_second_ctrl_c(held: Site, front: LabHost) -> None:
 
 
 def test_a_controller_that_is_killed(held: Site, front: LabHost) -> None:
-    """The host goes on by itself, to the end, also where sudo would end what it has started."""
+    """The host goes on by itself, to the end, under sudo too."""
     held.hosts["front"] |= {"ansible_user": "deployer", "ansible_become": True}
     held.write()
     with Deploying(held) as run:

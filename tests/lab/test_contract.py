@@ -113,10 +113,22 @@ class RealHost:
         drained = "while systemctl list-units --state=deactivating 'rackhand-*' | grep -q rackhand; do sleep 0.1; done;"
         self.host.run(["sh", "-ec", f"cd /; {drained}{assignments}{script}"])
 
-    def recover(self) -> None:
+    def repairs(self, *damages: tuple[str, str]) -> None:
+        """The contract of the resources of these kinds, when all these damages, (kind, what), are done at once."""
+        kinds = {kind for kind, _ in damages}
+        damaged = [resource for resource in self.plan if resource.kind in kinds]
+        assert len(damaged) == len(damages)
+        try:
+            repairs(self, self.plan, damaged, ";".join(f"({HOST_DAMAGES[kind][what]})" for kind, what in damages))
+        except BaseException:
+            self._recover()
+            raise
+
+    def _recover(self) -> None:
         """Makes the host good for the next test when Rackhand could not."""
         self.shell(
-            "dpkg --configure -a; systemctl --runtime unmask $unit nginx; rm -rf $home; systemctl stop $unit;"
+            "dpkg --configure -a; systemctl unmask $unit nginx; systemctl --runtime unmask $unit nginx;"
+            "rm -rf $home $venv etc/systemd/system/rackhand-shop@.service; systemctl stop $unit;"
             "sed -i '/^rackhand-shop:/s,/root,/nonexistent,' etc/passwd; systemctl daemon-reload"
         )
         changes(self.run(self.plan, apply=True))
@@ -163,10 +175,7 @@ ROUNDS = [
 )
 def test_damage_is_seen_and_repaired(bench: RealHost, together: list[tuple[str, str]]) -> None:
     """What a hand has done is seen by a check, which changes nothing, and put right by an apply."""
-    kinds = [kind for kind, _ in together]
-    damaged = [resource for resource in bench.plan if resource.kind in kinds]
-    assert len(damaged) == len(kinds)
-    repairs(bench, bench.plan, damaged, ";".join(f"({HOST_DAMAGES[kind][what]})" for kind, what in together))
+    bench.repairs(*together)
 
 
 def test_repairs_leave_nothing_to_do(bench: RealHost) -> None:
@@ -184,12 +193,7 @@ def test_repairs_leave_nothing_to_do(bench: RealHost) -> None:
 )
 def test_damage_that_is_not_yet_repaired(bench: RealHost, kind: str, what: str) -> None:
     """To become a part of the above."""
-    damaged = [resource for resource in bench.plan if resource.kind == kind]
-    try:
-        repairs(bench, bench.plan, damaged, HOST_DAMAGES[kind][what])
-    except AssertionError:
-        bench.recover()
-        raise
+    bench.repairs((kind, what))
 
 
 @pytest.mark.parametrize("damage", HOST_DAMAGES[Probe.kind].values(), ids=HOST_DAMAGES[Probe.kind])

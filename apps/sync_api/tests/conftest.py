@@ -41,7 +41,7 @@ def line() -> Callable[..., bytes]:
         status: int = 200,
         size: int = 100,
         seconds: float | None = 0.25,
-        at: str = "23/Nov/2026:19:30:47 +0000",
+        at: str = "23/Nov/2024:19:30:47 +0000",
         request: str | None = None,
         agent: str = "curl/8.0",
     ) -> bytes:

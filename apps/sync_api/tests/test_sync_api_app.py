@@ -40,12 +40,12 @@ def test_the_json_report(client: FlaskClient, access_log: Path, line: Line) -> N
     assert client.get("/report?top=1").json == {
         "filters": {"since": None, "route": None, "top": 1, "include_rotated": False},
         "log": {"complete": True, "lines": 3, "broken_lines": 1, "skipped_files": []},
-        "first": "2026-11-23T19:30:47+00:00",
-        "last": "2026-11-23T19:30:47+00:00",
+        "first": "2024-11-23T19:30:47+00:00",
+        "last": "2024-11-23T19:30:47+00:00",
         "total": {"requests": 2, "bytes": 15, "statuses": {"200": 1, "503": 1}},
         "routes": [{"route": "/a", "requests": 2, "bytes": 15, "statuses": {"200": 1, "503": 1}}],
         "slowest_paths": [{"path": "/a/c", "requests": 1, "mean_seconds": 1.5, "slowest_seconds": 1.5}],
-        "hours": [{"hour": "2026-11-23T19:00:00+00:00", "requests": 2, "bytes": 15, "statuses": {"200": 1, "503": 1}}],
+        "hours": [{"hour": "2024-11-23T19:00:00+00:00", "requests": 2, "bytes": 15, "statuses": {"200": 1, "503": 1}}],
     }
 
 
@@ -63,7 +63,7 @@ def test_the_json_report(client: FlaskClient, access_log: Path, line: Line) -> N
         ),
         (
             "hours",
-            [["hour", "requests", "server_errors", "bytes"], ["2026-11-23T19:00:00+00:00", "2", "1", "200"]],
+            [["hour", "requests", "server_errors", "bytes"], ["2024-11-23T19:00:00+00:00", "2", "1", "200"]],
         ),
     ],
 )
@@ -122,11 +122,11 @@ def test_a_bad_filter_is_a_400_that_says_what_is_allowed(path: str, client: Flas
 
 
 def test_filters_reach_the_report(client: FlaskClient, access_log: Path, line: Line) -> None:
-    access_log.write_bytes(line("/b", at="22/Nov/2026:19:30:47 +0000") + line("/a"))
+    access_log.write_bytes(line("/b", at="22/Nov/2024:19:30:47 +0000") + line("/a"))
     access_log.with_name("access.log.1").write_bytes(line("/a") * 2)
     routes = [
         [row["route"] for row in client.get(f"/report?{query}").get_json()["routes"]]
-        for query in ("", "since=2026-11-23", "route=/b")
+        for query in ("", "since=2024-11-23", "route=/b")
     ]
     assert routes == [["/a", "/b"], ["/a"], ["/b"]]
     assert client.get("/report?include_rotated=1").get_json()["total"]["requests"] == 4

@@ -8,29 +8,29 @@ import pytest
 from access_report import log
 from access_report.log import Entry, blocks, files, parse
 
-AT = 1795462247
-"""23 November 2026, 19:30:47 UTC."""
+AT = 1732390247
+"""23 November 2024, 19:30:47 UTC."""
 
 
 @pytest.mark.parametrize(
     ("text", "entry"),
     [
         (
-            '10.0.0.7 - - [23/Nov/2026:19:30:47 +0000] "GET /a/b HTTP/1.1" 200 512 "-" "curl/8.0"',
+            '10.0.0.7 - - [23/Nov/2024:19:30:47 +0000] "GET /a/b HTTP/1.1" 200 512 "-" "curl/8.0"',
             Entry(at=AT, path="/a/b", status=200, size=512, seconds=None),
         ),
         (
-            '2001:db8::1 - Jane [x] Doe [23/Nov/2026:20:30:47 +0100] "POST / HTTP/2.0" 201 0 "http://h/?q" "-" '
+            '2001:db8::1 - Jane [x] Doe [23/Nov/2024:20:30:47 +0100] "POST / HTTP/2.0" 201 0 "http://h/?q" "-" '
             '0.125 0.124 "h"',
             Entry(at=AT, path="/", status=201, size=0, seconds=0.125),
         ),
         (
-            r'unix: - - [23/Nov/2026:15:00:47 -0430] "GET /\x22 HTTP/1.0" 502 - "\x22" "a\\" '
+            r'unix: - - [23/Nov/2024:15:00:47 -0430] "GET /\x22 HTTP/1.0" 502 - "\x22" "a\\" '
             '1.500 0.500, 1.000 : - "h"',
             Entry(at=AT, path=r"/\x22", status=502, size=0, seconds=1.5),
         ),
         (
-            '1.2.3.4 - - [23/Nov/2026:19:30:47 +0000] "GET /ä HTTP/1.1" 404 1 "-" "-" - - "h"',
+            '1.2.3.4 - - [23/Nov/2024:19:30:47 +0000] "GET /ä HTTP/1.1" 404 1 "-" "-" - - "h"',
             Entry(at=AT, path=r"/\xc3\xa4", status=404, size=1, seconds=None),
         ),
     ],
@@ -46,12 +46,12 @@ def test_both_formats_are_understood(text: str, entry: Entry) -> None:
         b"",
         b"junk",
         b"\x00\xff\xfe" * 100,
-        b'1.2.3.4 - - [23/Nov/2026:19:30:47 +0000] "GET / HTTP/1.1" 200 1 "-"',
-        b'1.2.3.4 - - [23/Nov/2026:19:30:47 +0000] "GET / HTTP/1.1" 200 1 "-" "-" 0.1 0.1',
-        b'1.2.3.4 - - [31/Feb/2026:19:30:47 +0000] "GET / HTTP/1.1" 200 1 "-" "-"',
-        b'1.2.3.4 - - [23/Foo/2026:19:30:47 +0000] "GET / HTTP/1.1" 200 1 "-" "-"',
-        b'1.2.3.4 - - [23/Nov/2026:19:30:47 +9999] "GET / HTTP/1.1" 200 1 "-" "-"',
-        b'1.2.3.4 - - [23/Nov/2026:19:30:47 +0000] "GET /' + b"x" * 70000 + b' HTTP/1.1" 200 1 "-" "-"',
+        b'1.2.3.4 - - [23/Nov/2024:19:30:47 +0000] "GET / HTTP/1.1" 200 1 "-"',
+        b'1.2.3.4 - - [23/Nov/2024:19:30:47 +0000] "GET / HTTP/1.1" 200 1 "-" "-" 0.1 0.1',
+        b'1.2.3.4 - - [31/Feb/2024:19:30:47 +0000] "GET / HTTP/1.1" 200 1 "-" "-"',
+        b'1.2.3.4 - - [23/Foo/2024:19:30:47 +0000] "GET / HTTP/1.1" 200 1 "-" "-"',
+        b'1.2.3.4 - - [23/Nov/2024:19:30:47 +9999] "GET / HTTP/1.1" 200 1 "-" "-"',
+        b'1.2.3.4 - - [23/Nov/2024:19:30:47 +0000] "GET /' + b"x" * 70000 + b' HTTP/1.1" 200 1 "-" "-"',
     ],
 )
 def test_what_is_in_no_known_format_is_none(text: bytes) -> None:
@@ -123,7 +123,7 @@ def test_a_plain_log_is_read_from_its_end(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_rotated_logs_are_found_newest_first_and_nothing_else(tmp_path: Path) -> None:
     access = tmp_path / "access.log"
-    names = ["access.log", "access.log.1", "access.log.2.gz", "access.log-20261101.gz", "access.log.bak", "error.log.1"]
+    names = ["access.log", "access.log.1", "access.log.2.gz", "access.log-20241101.gz", "access.log.bak", "error.log.1"]
     for age, name in enumerate(names):
         (tmp_path / name).write_bytes(b"")
         os.utime(tmp_path / name, (AT - age, AT - age))

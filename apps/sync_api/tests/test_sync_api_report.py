@@ -26,7 +26,7 @@ def access_log(tmp_path: Path) -> Path:
 def test_requests_are_counted_by_route_status_and_hour(access_log: Path, line: Line) -> None:
     access_log.write_bytes(
         line("/sync-api/report?a=1", size=10)
-        + line("/sync-api/", status=500, size=20, at="23/Nov/2026:21:59:59 +0000")
+        + line("/sync-api/", status=500, size=20, at="23/Nov/2024:21:59:59 +0000")
         + line("/async-api/metrics", size=30)
         + line(request="", status=400, size=40)
         + b"junk\n"
@@ -76,11 +76,22 @@ def test_since_counts_later_requests_and_stops_reading_at_earlier_ones(
     access_log: Path, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log, "BLOCK", 4096)
-    old, new = (line(at=f"23/Nov/2026:{hour}:00:00 +0000") for hour in (18, 20))
+    old, new = (line(at=f"23/Nov/2024:{hour}:00:00 +0000") for hour in (18, 20))
     access_log.write_bytes(old * 10_000 + new * 100)
-    made = made_from(access_log, Filters(since=datetime(2026, 11, 23, 20, tzinfo=timezone.utc)))
+    made = made_from(access_log, Filters(since=datetime(2024, 11, 23, 20, tzinfo=timezone.utc)))
     assert made.total().requests == 100
     assert made.lines < 500
+
+
+def test_since_reads_a_compressed_log_to_its_end_where_the_later_requests_are(
+    access_log: Path, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "BLOCK", 4096)
+    old, new = (line(at=f"23/Nov/2024:{hour}:00:00 +0000") for hour in (18, 20))
+    access_log.touch()
+    access_log.with_name("access.log.1.gz").write_bytes(gzip.compress(old * 1000 + new * 100))
+    filters = Filters(include_rotated=True, since=datetime(2024, 11, 23, 20, tzinfo=timezone.utc))
+    assert made_from(access_log, filters).total().requests == 100
 
 
 def test_rotated_logs_are_read_too_but_for_those_older_than_since(access_log: Path, line: Line) -> None:
@@ -91,7 +102,7 @@ def test_rotated_logs_are_read_too_but_for_those_older_than_since(access_log: Pa
     assert made_from(access_log, Filters(include_rotated=True)).total().requests == 4
 
     os.utime(access_log.with_name("access.log.2.gz"), (0, 0))
-    filters = Filters(include_rotated=True, since=datetime(2026, 11, 1, tzinfo=timezone.utc))
+    filters = Filters(include_rotated=True, since=datetime(2024, 11, 1, tzinfo=timezone.utc))
     assert made_from(access_log, filters).total().requests == 2
 
 

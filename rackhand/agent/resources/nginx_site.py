@@ -16,8 +16,8 @@ from rackhand.agent.resource import Resource, ResourceError, Stage, State
 from rackhand.agent.system import CommandError, System
 
 #: In a site's text: replaced at each writing by a word that names it, which the running nginx gives out on loopback.
-#: So "has nginx loaded this file?" can be asked at any time. The word holds the time that the file is given: a file that
-#: was edited since, even if it was put right again, is known to be another writing.
+#: So "has nginx loaded this file?" can be asked at any time. The word holds the time that the file is given: a file
+#: that was edited since, even if it was put right again, is known to be another writing.
 TOKEN = "@TOKEN@"
 TOKEN_PATH = "/.rackhand/loaded"
 _TOKEN_LINE = re.compile(r"^# token: (([0-9a-f]+)-[0-9a-f]{16})$", re.MULTILINE)
