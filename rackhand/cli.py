@@ -1,5 +1,6 @@
 """Invoke's program with Rackhand's exit codes: bad options and bad input end with 5, Ctrl-C with 99."""
 
+import os
 import sys
 from typing import Any
 
@@ -48,6 +49,15 @@ def main() -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
+    except ValueError as error:
+        # Invoke converts numbers on the command line without catching what is none.
+        if program.executing:
+            raise
+        print(f"an option has a bad value: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except BrokenPipeError:
+        # Whoever read the output has seen enough, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except SystemExit as end:
         if end.code and not program.executing:
             print("see: invoke --list, invoke --help COMMAND", file=sys.stderr)

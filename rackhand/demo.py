@@ -6,7 +6,7 @@ import urllib.request
 from rackhand import commands
 from rackhand.commands import Options
 from rackhand.lab import Lab
-from rackhand.lab.commands import start
+from rackhand.lab.commands import DEFAULT, start
 
 HOST = "lab1"
 
@@ -29,6 +29,7 @@ def demo(name: str) -> int:
         with urllib.request.urlopen(f"{base}{path}", timeout=10) as answer:  # noqa: S310  # an address of the lab
             print(f"  {answer.status} {base}{path}  {answer.read(200).decode().strip()}")
     inventory = shlex.quote(str(lab.inventory))
+    which = "" if name == DEFAULT else f" --name {name}"
     print(f"""
 Look:
   {base}/async-api/            live metrics of the host (FastAPI)
@@ -40,6 +41,6 @@ Try next:
   ./invoke status --host {HOST}
   edit apps/sync_api/app.py, then: ./invoke plan --host {HOST}; ./invoke deploy --host {HOST}
   ./invoke rollback --host {HOST} --app sync_api
-  ./invoke lab.ssh --host {HOST}
-  ./invoke lab.down            removes the host and all that it used""")
+  ./invoke lab.ssh --host {HOST}{which}
+  ./invoke lab.down{which}            removes the host and all that it used""")
     return 0

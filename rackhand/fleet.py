@@ -3,7 +3,6 @@
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from rackhand.conversation import Conversation, Event, Refused
@@ -30,29 +29,35 @@ class Fleet:
         self._cancelled = threading.Event()
 
     def __iter__(self) -> Iterator[Event]:
-        pool = ThreadPoolExecutor(max_workers=min(self._forks, len(self._hosts)) or 1, thread_name_prefix="host")
-        futures: list[Future[None]] = [pool.submit(self._host, host) for host in self._hosts]
-        waiting = len(futures)
-        while waiting:
+        waiting = iter(self._hosts)
+        for _ in range(min(self._forks, len(self._hosts))):
+            # Daemons: whoever ends this process does not wait for a host that does not answer.
+            threading.Thread(target=self._take_from, args=(waiting,), daemon=True).start()
+        failure: Exception | None = None
+        left = len(self._hosts)
+        while left:
             event = self._events.get()
             if event["event"] == "left":
-                waiting -= 1
+                left -= 1
+                failure = failure or event["failure"]
             else:
                 yield event
-        for future in futures:
-            future.result()
-        pool.shutdown()
+        if failure is not None:
+            raise failure
 
     def tell(self, event: Event) -> None:
         """Adds an event of the controller's own. Safe to call from a signal handler."""
         self._events.put(event)
 
-    def _host(self, host: HostSettings) -> None:
-        try:
-            if not self._cancelled.is_set():
-                self._converse(host)
-        finally:
-            self._events.put({"event": "left"})
+    def _take_from(self, waiting: Iterator[HostSettings]) -> None:
+        for host in waiting:
+            failure: Exception | None = None
+            try:
+                if not self._cancelled.is_set():
+                    self._converse(host)
+            except Exception as error:  # of the program itself: told once the other hosts are done
+                failure = error
+            self._events.put({"event": "left", "failure": failure})
 
     def _converse(self, host: HostSettings) -> None:
         def tell(event: Mapping[str, Any]) -> None:

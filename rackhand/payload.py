@@ -38,8 +38,10 @@ sys.exit(main())
 
 # Installs Python where a host has none, in the same connection.
 _LAUNCH = """\
-if ! command -v python3 >/dev/null 2>&1; then
-  if ! command -v apt-get >/dev/null 2>&1; then
+if ! command -v {python} >/dev/null 2>&1; then
+  if [ {python} != python3 ]; then
+    echo "rackhand: the host has no" {python} "(ansible_python_interpreter)" >&2; exit {refused}
+  elif ! command -v apt-get >/dev/null 2>&1; then
     echo "rackhand: the host has no apt: Rackhand manages Debian and Ubuntu hosts" >&2; exit {refused}
   elif [ {install} = no ]; then
     echo "rackhand: the host has no Python 3: a deploy installs it first" >&2; exit {no_python}
@@ -60,7 +62,7 @@ $($install 2>&1 </dev/null)" || {{
     echo "rackhand: Python 3 could not be installed: $(echo "$said" | grep -m 1 '^[EW]:')" >&2; exit {refused}
   }}
 fi
-exec python3 -I -S -B -c {bootstrap}
+exec {python} -I -S -B -c {bootstrap}
 """
 
 
@@ -82,12 +84,14 @@ def _add(file: zipfile.ZipFile, name: str, data: bytes) -> None:
     file.writestr(info, data)
 
 
-def command(*, install_python: bool) -> str:
-    """A shell command that reads the archive from its standard input and becomes the agent."""
+def command(*, install_python: bool, interpreter: str | None) -> str:
+    """A shell command that reads the archive from its standard input and becomes the agent. Without an interpreter, the
+    host's own python3 is meant, which is installed where it is missing."""
     bootstrap = _BOOTSTRAP.format(
         oldest=OLDEST_PYTHON, wanted=".".join(map(str, OLDEST_PYTHON)), refused=REFUSED, size=len(archive())
     )
     launch = _LAUNCH.format(
+        python=shlex.quote(interpreter or "python3"),
         refused=REFUSED,
         no_python=NO_PYTHON,
         install="yes" if install_python else "no",

@@ -7,6 +7,7 @@ from typing import Any
 
 from rackhand.commands import Options, gather
 from rackhand.conversation import Conversation
+from rackhand.output.printable import printable
 from rackhand.report import Report
 from rackhand.settings import HostSettings
 from rackhand.tables import table
@@ -26,6 +27,7 @@ def facts(options: Options) -> int:
             print(host)
             width = max(map(len, answer))
             for name, fact in answer.items():
+                fact = printable(fact)
                 text = ", ".join(fact) if isinstance(fact, list) else "-" if fact is None else fact
                 print(f"  {name.ljust(width)}  {text}")
     return _complain(report)
@@ -121,5 +123,5 @@ def _json_lines(found: dict[str, list[dict[str, Any]]]) -> None:
 def _complain(report: Report) -> int:
     for name, host in report.hosts.items():
         if host.reason:
-            print(f"{name}: {host.reason}", file=sys.stderr)
+            print(f"{name}: {printable(host.reason)}", file=sys.stderr)
     return report.exit_code

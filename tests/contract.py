@@ -265,7 +265,7 @@ HOST_DAMAGES: Mapping[str, Mapping[str, str]] = {
         ),
         "owner": "chown www-data etc/nginx/conf.d/rackhand.conf",
         "stopped": "systemctl stop nginx",
-        "disabled": "systemctl disable nginx",
+        "disabled": "systemctl disable --now nginx",
         "masked": "systemctl mask --now nginx",
         "masked until the next boot": "systemctl mask --now --runtime nginx",
     },

@@ -41,10 +41,11 @@ def compare(resource: Resource, wanted: State, actual: State) -> list[Change]:
         before = actual.get(key)
         if before == value:
             continue
+        label = resource.name if key == "content" else f"{resource.name}/{key}"
         if key in resource.secret:
             changes.append({"key": key, "before": None if before is None else MASK, "after": MASK})
         elif isinstance(value, str) and ("\n" in value or isinstance(before, str) and "\n" in before):
-            changes.append({"key": key, "diff": _diff(before if isinstance(before, str) else "", value, resource.name)})
+            changes.append({"key": key, "diff": _diff(before if isinstance(before, str) else "", value, label)})
         else:
             changes.append({"key": key, "before": before, "after": value})
     return changes
@@ -67,7 +68,8 @@ def run(
     changed: set[str] = set()
     system.watch(unit for resource in plan for unit in resource.units())
     for position, resource in enumerate(plan):
-        if apply and resource.stage == "prepare" and cancelled():
+        switching = any(done.stage != "prepare" for done, _ in outcome.applied)
+        if apply and resource.stage in ("prepare", "switch") and not switching and cancelled():
             outcome.interrupted = True
             outcome.reason = "interrupted before the switch"
         if outcome.reason is not None:

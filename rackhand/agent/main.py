@@ -136,7 +136,9 @@ def _apply(plan: Plan, run: str, channel: Channel, emit: Emitter) -> int:
 @contextlib.contextmanager
 def _lock(emit: Emitter) -> Iterator[None]:
     """One run at a time changes a host. The kernel lets go of the lock when its holder ends, however it ends."""
-    with open(layout.LOCK, "a+", encoding="utf-8") as file:
+    # Nobody else may open it: whoever can may also lock it.
+    with open(os.open(layout.LOCK, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -152,8 +154,9 @@ def _fetch(plan: Plan, channel: Channel, emit: Emitter) -> dict[str, str]:
     system = System()
     needed: list[str] = []
     for resource in plan:
-        if resource.blobs() and engine.compare(resource, resource.wanted(), resource.actual(system)):
-            needed += [blob for blob in resource.blobs() if blob not in needed]
+        blobs = resource.blobs(system)
+        if blobs and engine.compare(resource, resource.wanted(), resource.actual(system)):
+            needed += [blob for blob in blobs if blob not in needed]
     if not needed:
         return {}
     os.makedirs(layout.INCOMING, mode=0o700, exist_ok=True)

@@ -56,8 +56,8 @@ class Resource:
         """The systemd units whose state this resource reads; the engine asks systemd for all of them at once."""
         return ()
 
-    def blobs(self) -> tuple[str, ...]:
-        """Digests of the data that applying this resource needs from the controller."""
+    def blobs(self, system: System) -> tuple[str, ...]:
+        """Digests of the data that applying this resource needs from the controller and the host does not have."""
         return ()
 
     def wanted(self) -> State:

@@ -90,6 +90,8 @@ def load_inventory(path: Path | list[Path]) -> Inventory:
         if not files:
             raise UserError(f"{shown(source)}: holds no inventory: add a hosts.yml")
         for file in files:
+            if not file.exists():
+                raise UserError(f"{shown(file)}: does not exist")
             if file.suffix not in (".yml", ".yaml", ".json"):
                 raise UserError(f"{shown(file)}: only YAML inventories (.yml, .yaml, .json) are supported yet")
             hosts_yaml.add(read(file), graph)

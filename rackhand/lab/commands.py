@@ -9,6 +9,9 @@ from rackhand.lab.host import LabHost
 from rackhand.lab.lab import Lab
 from rackhand.tables import table
 
+#: The lab that the commands mean when they are not told another.
+DEFAULT = "demo"
+
 
 def start(lab: Lab, names: list[str], image: str = "bookworm") -> list[LabHost]:
     """Has these hosts run, with the project's own group variables in the lab's inventory: the example applications."""
@@ -42,7 +45,8 @@ def status(name: str) -> int:
     if hosts:
         print(table(("HOST", "ADDRESS", "IMAGE"), [(host.name, host.address, host.image) for host in hosts]))
     else:
-        print(f"the lab {name} has no running hosts: ./invoke lab.up starts some")
+        which = "" if name == DEFAULT else f" --name {name}"
+        print(f"the lab {name} has no running hosts: ./invoke lab.up{which} starts some")
     return 0
 
 

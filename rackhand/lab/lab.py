@@ -166,4 +166,4 @@ def _identity(pid: int) -> str:
 
 def _check_name(kind: str, name: str) -> None:
     if not NAME.fullmatch(name):
-        raise UserError(f"'{name}' cannot name a lab {kind}: lower-case letters, digits and hyphens can")
+        raise UserError(f"'{name}' cannot name a {kind}: use lower-case letters, digits and hyphens, a letter first")

@@ -92,7 +92,7 @@ def _gateway(hop: str, arguments: Sequence[str], timeout: int) -> Endpoint:
     """A jump host gets, as with OpenSSH, what the configuration file says of it and nothing of the command line but
     which configuration file that is."""
     own: list[str] = []
-    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=False):
         if flag == "-F":
             own = ["-F", value]
         elif flag.startswith("-F"):

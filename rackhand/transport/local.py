@@ -54,7 +54,7 @@ class LocalStream:
 
 
 def open_local(settings: ConnectionSettings, *, install_python: bool) -> Stream:
-    command = payload.command(install_python=install_python)
+    command = payload.command(install_python=install_python, interpreter=settings.python_interpreter)
     if os.geteuid() == 0 or not settings.become:
         return LocalStream(command)
     sudo = Sudo(settings)

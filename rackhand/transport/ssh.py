@@ -256,7 +256,7 @@ class SshStream:
 def open_ssh(settings: ConnectionSettings, *, install_python: bool) -> Stream:
     where = endpoint(settings)
     connection = connect(where)
-    command = payload.command(install_python=install_python)
+    command = payload.command(install_python=install_python, interpreter=settings.python_interpreter)
     if where.user == "root" or not settings.become:
         return SshStream(connection, command)
     sudo = Sudo(settings)

@@ -13,7 +13,7 @@ import pytest
 from rackhand.agent.engine import Outcome, compare, run
 from rackhand.agent.events import Emitter
 from rackhand.agent.plan import Plan
-from rackhand.agent.resource import Resource, ResourceError, State
+from rackhand.agent.resource import Resource, ResourceError, Stage, State
 from rackhand.agent.resources import Current, File, Probe, Release
 from rackhand.agent.system import System
 
@@ -283,11 +283,12 @@ def test_the_probe_of_a_first_release_does_not_matter_after_undoing() -> None:
 # Cancelling
 
 
-def test_cancelled_before_the_switch(trial: Trial) -> None:
-    """What was prepared is taken back, and the rest is skipped."""
+@pytest.mark.parametrize("after", ["prepare", "switch"])
+def test_cancelled_before_the_switch(trial: Trial, after: Stage) -> None:
+    """What was prepared is taken back, and the rest is skipped, also when it was the last preparation."""
     trial.run(
         Step(step="a"),
-        Step(step="b"),
+        Step(step="b", stage=after),
         Step(step="c", stage="switch"),
         cancelled=lambda: (trial.root / "a").exists(),
     )
@@ -301,11 +302,12 @@ def test_a_switch_that_has_begun_is_brought_to_its_end(trial: Trial) -> None:
     trial.run(
         Step(step="a"),
         Step(step="b", stage="switch"),
-        Look(step="b", stage="verify"),
-        Step(step="c", stage="retire"),
-        cancelled=lambda: (trial.root / "a").exists(),
+        Step(step="c", stage="switch"),
+        Look(step="c", stage="verify"),
+        Step(step="d", stage="retire"),
+        cancelled=lambda: (trial.root / "b").exists(),
     )
-    assert trial.notes == ["apply a", "apply b", "apply c"]
+    assert trial.notes == ["apply a", "apply b", "apply c", "apply d"]
     assert (trial.outcome.interrupted, trial.outcome.reason) == (False, None)
 
 
@@ -371,7 +373,7 @@ def test_text_is_told_as_a_diff(before: object, after: object, lines: list[str])
     """A unified diff with two lines of context, whose head names the resource."""
     ((change),) = changes_of(before, after)
     head, of, position, *body = change["diff"].splitlines()
-    assert (head, of) == ("--- a/r (now)", "+++ a/r (wanted)")
+    assert (head, of) == ("--- a/r/key (now)", "+++ a/r/key (wanted)")
     assert position.startswith("@@ ")
     assert body == lines
 

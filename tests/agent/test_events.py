@@ -60,9 +60,12 @@ def test_a_secret_within_another(tmp_path: Path) -> None:
         (tmp_path / "journal").unlink()
 
 
-def test_secrets_that_overlap(tmp_path: Path) -> None:
-    """Of two secrets that share letters, no part of either is left."""
-    assert told(tmp_path, ("abcdef", "defghi"), value="abcdefghi")["value"].strip("*") == ""
+@pytest.mark.parametrize(
+    ("secrets", "value"), [(("abcdef", "defghi"), "abcdefghi"), (("abab",), "ababab"), (("bc", "abcd"), "abcd")]
+)
+def test_secrets_that_overlap(tmp_path: Path, secrets: tuple[str, ...], value: str) -> None:
+    """Of secrets that share letters, also with themselves, no part is left."""
+    assert told(tmp_path, secrets, value=f"<{value}>")["value"] == f"<{MASK}>"
 
 
 def test_an_empty_secret_hides_nothing(tmp_path: Path) -> None:

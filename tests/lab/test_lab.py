@@ -269,7 +269,7 @@ def test_without_root_the_lab_says_so_in_one_line() -> None:
     ("names", "image", "message"),
     [
         (["one"], "potato", "no lab image called 'potato': there are bookworm, trixie"),
-        (["One"], "bookworm", "'One' cannot name a lab host: lower-case letters, digits and hyphens can"),
+        (["One"], "bookworm", "'One' cannot name a host: use lower-case letters, digits and hyphens, a letter first"),
     ],
 )
 def test_wrong_wishes_are_refused_in_one_line(new_lab: NewLab, names: list[str], image: str, message: str) -> None:

@@ -343,8 +343,8 @@ def test_missing_inventories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "empty").mkdir()
     (tmp_path / "hosts.ini").write_text("[web]\nweb1\n")
     messages = {
-        "nope": "nope: only YAML inventories (.yml, .yaml, .json) are supported yet",
-        "nope.yml": "nope.yml: cannot be read: No such file or directory",
+        "nope": "nope: does not exist",
+        "nope.yml": "nope.yml: does not exist",
         "empty": "empty: holds no inventory: add a hosts.yml",
         "hosts.ini": "hosts.ini: only YAML inventories (.yml, .yaml, .json) are supported yet",
     }

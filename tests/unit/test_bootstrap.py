@@ -3,7 +3,9 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -11,13 +13,14 @@ from rackhand import PROJECT
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
+def clone() -> Iterator[Path]:
     """A folder with what the bootstrap needs, which another user may enter."""
-    for name in ("invoke", "requirements.lock"):
-        shutil.copy(PROJECT / name, tmp_path / name)
-    for folder in (tmp_path, *tmp_path.parents[:3]):
+    with TemporaryDirectory() as name:
+        folder = Path(name)
         folder.chmod(0o755)
-    return tmp_path
+        for file in ("invoke", "requirements.lock"):
+            shutil.copy(PROJECT / file, folder / file)
+        yield folder
 
 
 def python(clone: Path, script: str) -> str:

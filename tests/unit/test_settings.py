@@ -56,7 +56,7 @@ ansible_ssh_private_key_file: id
 ansible_ssh_common_args: -o ProxyJump=bastion -o "User Name=x"
 ansible_ssh_extra_args: -v
 ansible_become: yes
-ansible_become_user: admin
+ansible_become_user: root
 ansible_become_password: sesame
 ansible_password: 12345
 ansible_timeout: 3
@@ -71,7 +71,6 @@ ansible_python_interpreter: /usr/bin/python3.11
         ssh_common_args=("-o", "ProxyJump=bastion", "-o", "User Name=x", "-v"),
         password="12345",
         become=True,
-        become_user="admin",
         become_password="sesame",
         timeout=3,
         python_interpreter="/usr/bin/python3.11",

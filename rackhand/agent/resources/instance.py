@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import dataclass
@@ -80,7 +81,8 @@ class Instance(Resource):
         return "ok" if 200 <= status < 300 else f"status {status}"
 
     def apply(self, system: System, actual: State) -> None:
-        failed = system.path(f"{layout.release(self.app, self.release)}/{layout.FAILED}")
+        release = layout.release(self.app, self.release)
+        failed = system.path(f"{release}/{layout.FAILED}")
         if actual["service"] == "masked":
             system.systemctl("unmask", self.unit)
             system.systemctl("unmask", "--runtime", self.unit)
@@ -93,7 +95,8 @@ class Instance(Resource):
         except (ResourceError, OSError, RuntimeError) as error:
             log = self._log(system, since)
             self._stop(system)
-            files.write(failed, f"{error}\n", "root:root", "0644")
+            if not os.path.exists(system.path(f"{release}/{layout.ACTIVATED}")):
+                files.write(failed, f"{error}\n", "root:root", "0644")
             raise ResourceError(str(error), log) from error
         files.remove(failed)
 
@@ -123,13 +126,29 @@ class Instance(Resource):
             time.sleep(POLL)
 
     def _log(self, system: System, since: float) -> tuple[str, ...]:
-        """What the application and systemd said since it was started."""
+        """What the application and systemd said since it was started: the first traceback, or else the last lines."""
         output = system.run(
             *("journalctl", "--unit", self.unit, "--since", f"@{int(since)}"),
-            *("--output", "cat", "--no-pager", "--quiet"),
+            *("--output", "json", "--output-fields", "MESSAGE,_PID", "--no-pager", "--quiet"),
         )
-        return tuple(output.rstrip().splitlines()[-LOG_LINES:])
+        entries = [json.loads(line) for line in output.splitlines()]
+        # A message that is not text is given as a list of bytes.
+        said = [(entry.get("_PID"), str(entry.get("MESSAGE"))) for entry in entries]
+        for position, (process, message) in enumerate(said):
+            if message.startswith("Traceback "):
+                own = [text for other, text in said[position:] if other == process]
+                return tuple(_traceback(own)[-LOG_LINES:])
+        return tuple(message for _, message in said[-LOG_LINES:])
 
     def undo(self, system: System, before: State) -> None:
         if before["service"] != "active":
             system.systemctl("stop", "--no-block", self.unit)
+
+
+def _traceback(lines: list[str]) -> list[str]:
+    """The lines up to the error that a traceback ends with; one that was raised in handling another follows it."""
+    for end, line in enumerate(lines[1:], start=2):
+        following = lines[end : end + 1]
+        if line and not line.startswith((" ", "Traceback ", "During ", "The above ")) and following != [""]:
+            return lines[:end]
+    return lines

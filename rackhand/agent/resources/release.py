@@ -41,7 +41,7 @@ class Release(Resource):
     def references(self) -> tuple[str, ...]:
         return (f"user:{self.group}",)
 
-    def blobs(self) -> tuple[str, ...]:
+    def blobs(self, system: System) -> tuple[str, ...]:
         return (self.archive,)
 
     def wanted(self) -> State:
@@ -102,6 +102,8 @@ class Release(Resource):
         for name, status in [("", os.lstat(code)), *files.walk(code)]:
             full = os.path.join(code, name)
             os.lchown(full, uid, gid)
+            # Not the time in the archive, which is always the same: web servers take it for the file's version.
+            os.utime(full, follow_symlinks=False)
             if not stat.S_ISLNK(status.st_mode):
                 executable = stat.S_ISDIR(status.st_mode) or bool(status.st_mode & 0o100)
                 os.chmod(full, 0o750 if executable else 0o640)

@@ -33,8 +33,11 @@ class Virtualenv(Resource):
     def name(self) -> str:
         return self.key
 
-    def blobs(self) -> tuple[str, ...]:
-        return (self.uv,)
+    def blobs(self, system: System) -> tuple[str, ...]:
+        return () if os.path.exists(self._uv(system)) else (self.uv,)
+
+    def _uv(self, system: System) -> str:
+        return system.path(f"{layout.UV}/{self.uv[:16]}")
 
     def wanted(self) -> State:
         return {"packages": _COMPLETE}
@@ -83,7 +86,7 @@ class Virtualenv(Resource):
         files.put_folder(partial, path)
 
     def _install_uv(self, system: System) -> str:
-        path = system.path(f"{layout.UV}/{self.uv[:16]}")
+        path = self._uv(system)
         if not os.path.exists(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             for other in os.scandir(os.path.dirname(path)):
