@@ -7,10 +7,10 @@ import re
 import stat
 import sys
 
-#: What a running host changes by itself, below `/`: the kernel's own, logs, and what a login leaves; and the journals
-#: of Rackhand's runs, which tell of every apply.
+#: What a running host changes by itself, below `/`: the kernel's own, logs, and what a login leaves; and what is not of
+#: a plan but of its run: the journal and the lock.
 ALIVE = (
-    *("proc", "sys", "dev", "var/log", "var/lib/rackhand/runs"),
+    *("proc", "sys", "dev", "var/log", "var/lib/rackhand/runs", "run/rackhand.lock"),
     *("run/log", "run/systemd", "run/udev", "run/user", "run/utmp", "run/motd.dynamic", "var/lib/systemd"),
 )
 

@@ -138,7 +138,6 @@ def _lock(emit: Emitter) -> Iterator[None]:
     """One run at a time changes a host. The kernel lets go of the lock when its holder ends, however it ends."""
     # Nobody else may open it: whoever can may also lock it.
     with open(os.open(layout.LOCK, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8") as file:
-        os.fchmod(file.fileno(), 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

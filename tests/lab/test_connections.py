@@ -205,7 +205,7 @@ def test_a_password_is_seen_nowhere(site: Site, front: LabHost) -> None:
     become = {"ansible_user": "sentinel", "ansible_become": True, "ansible_become_password": PASSWORD}
     site.hosts["front"] |= become
     new_release(site, "by the sentinel", WAIT_FOR=GATE)
-    with Deploying(site, "--diff") as run:
+    with Running(site, "--diff") as run:
         run.until("begin", lambda event: event["id"].startswith("instance:one/"))
         assert "sudo" in front.run(["ps", "-eo", "comm"]).stdout
         assert PASSWORD not in whereabouts(front)
@@ -494,6 +494,7 @@ MISTYPED = {
     "deploy --host front:!front": "'front:!front': selects no host",
     "deploy --hots front": "No idea what '--hots' is!",
     "deploy --host front --app three": "--app three: front has no application of this name (it has: one, two)",
+    "deploy --host front --forks 0": "--forks should be 1 or more, got 0",
     "facts --host": "needed value and was not given one",
     "deplyo --host front": "No idea what 'deplyo' is!",
 }
@@ -513,13 +514,13 @@ def test_a_mistyped_command_ends_with_5(site: Site, front: LabHost, typed: str) 
 # Interrupts
 
 
-class Deploying:
-    """A deploy in a process group of its own, as a terminal makes it, whose events are read as they come."""
+class Running:
+    """A command in a process group of its own, as a terminal makes it, whose events are read as they come."""
 
-    def __init__(self, site: Site, *options: str) -> None:
+    def __init__(self, site: Site, *options: str, command: str = "deploy") -> None:
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [PROJECT / "invoke", "deploy", "--host", "front", "--json", *options],
+            [PROJECT / "invoke", command, "--host", "front", "--json", *options],
             env={**os.environ, "RACKHAND_INVENTORY": str(site.inventory)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -566,7 +567,7 @@ def held(site: Site, front: LabHost) -> Site:
     return site
 
 
-def holding(run: Deploying) -> str:
+def holding(run: Running) -> str:
     """The release that does not become fit to serve, once its instance is waited for."""
     event = run.until("begin", lambda event: event["id"].startswith("instance:one/"))
     return str(event["id"].partition("/")[2])
@@ -585,7 +586,7 @@ def test_ctrl_c_in_the_middle(held: Site, front: LabHost, eye: Callable[[LabHost
     """The run ends with 99 before the switch and says what state the host is in; what it had started is gone, the old
     release serves; the next run finishes the work."""
     before = served(front)
-    with Deploying(held) as run:
+    with Running(held) as run:
         release = holding(run)
         run.interrupt()
         run.until("interrupt")
@@ -606,7 +607,7 @@ def test_ctrl_c_in_the_middle(held: Site, front: LabHost, eye: Callable[[LabHost
 def test_a_second_ctrl_c(held: Site, front: LabHost) -> None:
     """It ends the run at once, while the host still works; the next run waits for the host and finishes the work."""
     before = served(front)
-    with Deploying(held) as run:
+    with Running(held) as run:
         release = holding(run)
         run.interrupt()
         run.until("interrupt")
@@ -615,7 +616,7 @@ def test_a_second_ctrl_c(held: Site, front: LabHost) -> None:
     assert result.code == 99, said(result)
     assert "run the same command again" in result.events[-1]["hosts"]["front"]["state"]
     assert served(front) == before
-    with Deploying(held) as again:
+    with Running(held) as again:
         again.until("notice", lambda event: "waiting" in event["text"])
         front.run(["touch", GATE])
         finished = again.end()
@@ -628,7 +629,7 @@ def test_a_controller_that_is_killed(held: Site, front: LabHost) -> None:
     """The host goes on by itself, to the end, under sudo too."""
     held.hosts["front"] |= {"ansible_user": "deployer", "ansible_become": True}
     held.write()
-    with Deploying(held) as run:
+    with Running(held) as run:
         release = holding(run)
         run.process.kill()
         (started,) = Result(0, run.lines[0], "").events
@@ -644,7 +645,7 @@ def test_ctrl_c_while_connecting(held: Site, front: LabHost, forwarder: Forwarde
     held.hosts["front"]["ansible_ssh_extra_args"] = f"-o HostKeyAlias={front.address}"
     held.write()
     before = changing(front)
-    with Deploying(held) as run:
+    with Running(held) as run:
         run.until("connecting")
         run.interrupt()
         run.until("interrupt")
@@ -653,3 +654,16 @@ def test_ctrl_c_while_connecting(held: Site, front: LabHost, forwarder: Forwarde
     assert result.code == 99, said(result)
     assert result.events[-1]["hosts"]["front"]["state"] == "interrupted before anything was changed"
     assert changing(front) == before
+
+
+def test_ctrl_c_while_looking(site: Site) -> None:
+    """A command that changes nothing ends at once, also when a host does not answer."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        local = {"ansible_host": "127.0.0.1", "ansible_port": silent.getsockname()[1]}
+        site.hosts["front"] |= local | {"ansible_timeout": 10 * TIMEOUT}
+        site.write()
+        with Running(site, command="facts") as run, silent.accept()[0]:
+            run.interrupt()
+            result = run.end()
+    assert result.code == 99
+    assert said(result) == "interrupted\n"

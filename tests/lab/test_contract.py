@@ -202,13 +202,15 @@ def test_what_cannot_be_repaired_is_said(bench: RealHost, damage: str) -> None:
     (probe,) = (resource for resource in bench.plan if isinstance(resource, Probe))
     alone = Plan((replace(probe, timeout=1),))
     bench.shell(damage)
-    before = bench.snapshot()
-    for apply in (False, True):
-        events = bench.run(alone, apply=apply)
-        assert list(results(events, "failed")) == [probe.id]
-        assert events[-1]["reason"] == f"{probe.id}: no answer: [Errno 111] Connection refused"
-    same(before, bench.snapshot(), "a probe changed")
-    changes(bench.run(bench.plan, apply=True))
+    try:
+        before = bench.snapshot()
+        for apply in (False, True):
+            events = bench.run(alone, apply=apply)
+            assert list(results(events, "failed")) == [probe.id]
+            assert events[-1]["reason"] == f"{probe.id}: no answer: [Errno 111] Connection refused"
+        same(before, bench.snapshot(), "a probe changed")
+    finally:
+        changes(bench.run(bench.plan, apply=True))
     assert list(results(bench.run(alone, apply=False), "ok")) == [probe.id]
 
 

@@ -104,7 +104,8 @@ class NginxSite(Resource):
                 if self._loaded() != token:
                     system.systemctl("reload", "nginx.service")
             else:
-                system.systemctl("reset-failed", "nginx.service")
+                if system.unit("nginx.service")["ActiveState"] == "failed":
+                    system.systemctl("reset-failed", "nginx.service")
                 system.systemctl("start", "nginx.service")
         except CommandError as error:
             raise ResourceError(f"nginx could not load the site: {error}", _journal(system)) from error
