@@ -659,6 +659,7 @@ def test_ctrl_c_while_connecting(held: Site, front: LabHost, forwarder: Forwarde
 def test_ctrl_c_while_looking(site: Site) -> None:
     """A command that changes nothing ends at once, also when a host does not answer."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(TIMEOUT)
         local = {"ansible_host": "127.0.0.1", "ansible_port": silent.getsockname()[1]}
         site.hosts["front"] |= local | {"ansible_timeout": 10 * TIMEOUT}
         site.write()
