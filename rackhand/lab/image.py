@@ -1,6 +1,7 @@
 """One root file system per Debian release, as bare as a cloud provider's, made once and kept in the cache."""
 
 import hashlib
+import os
 import platform
 import re
 import shutil
@@ -87,7 +88,7 @@ def _build(release: str, image: Path, lock: int) -> None:
 
 
 def mirrors() -> Mirrors:
-    """This machine's own mirrors when it is a Debian, else Debian's public ones."""
+    """This machine's own mirrors when it is a Debian; elsewhere one must be named. Raises UserError."""
     system = platform.freedesktop_os_release()
     codename = system.get("VERSION_CODENAME", "")
     found: dict[str, str] = {}
@@ -95,10 +96,10 @@ def mirrors() -> Mirrors:
         for file in (APT / "sources.list", *sorted((APT / "sources.list.d").glob("*"))):
             for uri, suite in archives(file):
                 found.setdefault(suite, uri.rstrip("/"))
-    return Mirrors(
-        archive=found.get(codename, "http://mirror.example/debian"),
-        security=found.get(f"{codename}-security", "http://mirror.example/debian-security"),
-    )
+    archive = os.environ.get("RACKHAND_LAB_MIRROR") or found.get(codename)
+    if archive is None:
+        raise UserError("the lab's hosts are Debians: set RACKHAND_LAB_MIRROR to the address of a Debian mirror")
+    return Mirrors(archive=archive, security=found.get(f"{codename}-security", f"{archive}-security"))
 
 
 def archives(file: Path) -> Iterator[tuple[str, str]]:
