@@ -7,6 +7,7 @@ from typing import Any
 
 from rackhand.commands import Options, gather
 from rackhand.conversation import Conversation
+from rackhand.errors import UserError
 from rackhand.output.printable import printable
 from rackhand.report import Report
 from rackhand.settings import HostSettings
@@ -53,7 +54,7 @@ def status(options: Options, *, app: str | None) -> int:
         return rows
 
     answers, report = gather(options, ask)
-    found = {host: [row for row in rows if app in (None, row["app"])] for host, rows in answers.items()}
+    found = _of(app, answers)
     if options.json:
         _json_lines(found)
     elif found:
@@ -85,11 +86,11 @@ def releases(options: Options, *, app: str | None) -> int:
         return [
             {"app": name, **release, "current": release["id"] == found["current"]}
             for name, found in conversation.facts["apps"].items()
-            if app in (None, name)
             for release in found["releases"]
         ]
 
     answers, report = gather(options, ask)
+    answers = _of(app, answers)
     if options.json:
         _json_lines(answers)
     elif any(answers.values()):
@@ -102,6 +103,17 @@ def releases(options: Options, *, app: str | None) -> int:
     elif answers:
         print("no releases: nothing has been deployed yet")
     return _complain(report)
+
+
+def _of(app: str | None, answers: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of one application, or all. Raises UserError for one that no host knows."""
+    if app is None:
+        return answers
+    found = {host: [row for row in rows if row["app"] == app] for host, rows in answers.items()}
+    if answers and not any(found.values()):
+        known = ", ".join(sorted({row["app"] for rows in answers.values() for row in rows})) or "none"
+        raise UserError(f"--app {app}: no host has an application of this name (there are: {known})")
+    return found
 
 
 def _when(seconds: float | None) -> str:

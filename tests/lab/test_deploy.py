@@ -225,7 +225,10 @@ def test_one_application_alone(site: Site, host: LabHost) -> None:
     after = served(host)
     assert after["async_api"] == before["async_api"]
     assert after["sync_api"] != before["sync_api"]
-    assert site.invoke("deploy", "--host", "web1", "--app", "nope").code == 5
+    for command in ("deploy", "rollback", "smoke", "status", "releases"):
+        refused = site.invoke(command, "--host", "web1", "--app", "nope")
+        assert (refused.code, refused.err.count("\n")) == (5, 1)
+        assert "--app nope" in refused.err
 
 
 def test_status_facts_and_smoke(site: Site, host: LabHost) -> None:

@@ -136,8 +136,10 @@ class Instance(Resource):
         said = [(entry.get("_PID"), str(entry.get("MESSAGE"))) for entry in entries]
         for position, (process, message) in enumerate(said):
             if message.startswith("Traceback "):
-                own = [text for other, text in said[position:] if other == process]
-                return tuple(_traceback(own)[-LOG_LINES:])
+                told = _traceback([text for other, text in said[position:] if other == process])
+                # Gunicorn's own, which says that a worker has failed, but not why.
+                if not told[-1].startswith("gunicorn.errors.HaltServer"):
+                    return tuple(told[-LOG_LINES:])
         return tuple(message for _, message in said[-LOG_LINES:])
 
     def undo(self, system: System, before: State) -> None:
@@ -145,10 +147,14 @@ class Instance(Resource):
             system.systemctl("stop", "--no-block", self.unit)
 
 
+_CHAIN = ("During handling of the above exception", "The above exception was the direct cause")
+
+
 def _traceback(lines: list[str]) -> list[str]:
-    """The lines up to the error that a traceback ends with; one that was raised in handling another follows it."""
+    """The lines up to the error that a traceback ends with; one that was raised in handling another follows it. The
+    journal keeps no empty lines."""
     for end, line in enumerate(lines[1:], start=2):
-        following = lines[end : end + 1]
-        if line and not line.startswith((" ", "Traceback ", "During ", "The above ")) and following != [""]:
+        inside = line.startswith((" ", "Traceback ", *_CHAIN))
+        if not inside and not "".join(lines[end : end + 1]).startswith(_CHAIN):
             return lines[:end]
     return lines
