@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from rackhand.agent import files, http, layout
 from rackhand.agent.resource import Resource, ResourceError, State
-from rackhand.agent.system import System
+from rackhand.agent.system import CommandError, System
 
 #: Seconds between two looks at an instance that is starting.
 POLL = 0.05
@@ -92,7 +92,7 @@ class Instance(Resource):
         try:
             system.systemctl("start" if actual["service"] != "active" else "restart", self.unit)
             self._wait(system)
-        except (ResourceError, OSError, RuntimeError) as error:
+        except (ResourceError, CommandError, OSError) as error:
             log = self._log(system, since)
             self._stop(system)
             if not os.path.exists(system.path(f"{release}/{layout.ACTIVATED}")):
