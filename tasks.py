@@ -36,6 +36,12 @@ def rollback(options: Options, app: str | None = None, release: str | None = Non
 
 
 @host_command
+def restart(options: Options, app: str | None = None) -> int:
+    """Replace what runs by new instances of the same releases, without losing a request."""
+    return commands.restart(options, app=app)
+
+
+@host_command
 def smoke(options: Options, app: str | None = None) -> int:
     """Ask the applications for their health, through nginx on their host."""
     return commands.smoke(options, app=app)
@@ -119,5 +125,5 @@ _lab = Collection("lab")
 for _name, _task in {"up": lab_up, "down": lab_down, "status": lab_status, "ssh": lab_ssh}.items():
     _lab.add_task(_task, name=_name)
 
-namespace = Collection(deploy, plan, provision, rollback, smoke, facts, status, releases, demo, test)
+namespace = Collection(deploy, plan, provision, rollback, restart, smoke, facts, status, releases, demo, test)
 namespace.add_collection(_lab)

@@ -115,6 +115,27 @@ def rollback(options: Options, *, app: str | None, release: str | None) -> int:
     return _show(fleet, targets, options, run=run, command="rollback", check=False)
 
 
+def restart(options: Options, *, app: str | None) -> int:
+    """Replaces what runs by new instances of the same releases. Returns the exit code."""
+    from roles.operations import restarted
+
+    targets = hosts(options)
+    only = {host.name: _apps(host, app) for host in targets}
+    run = new_run()
+
+    def work(host: HostSettings, conversation: Conversation) -> Iterator[Event]:
+        known = conversation.facts["apps"]
+        for declared in only[host.name]:
+            if not known.get(declared.name, {}).get("current"):
+                raise UserError(f"{declared.name} does not serve on {host.name}: deploy it first")
+        current = [(app, known[app.name]["current"], known[app.name]["instance"]) for app in only[host.name]]
+        planned = restarted(current, host)
+        yield from _run(conversation, planned, run=run, apply=True, host=host, blob=_no_blob)
+
+    fleet = Fleet(targets, work, forks=options.forks)
+    return _show(fleet, targets, options, run=run, command="restart", check=False)
+
+
 def smoke(options: Options, *, app: str | None) -> int:
     """Asks every application for its health through nginx on its host. Returns the exit code."""
     from roles.operations import smoke_tests

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
+from rackhand.agent.resources.instance import Strategy
 from rackhand.errors import UserError
 from rackhand.inventory import Host, Origin, Variables, did_you_mean, extra_layer, got, shown
 
@@ -63,8 +64,8 @@ class ConnectionSettings:
 class App:
     """One application. `path` is an existing folder on the controller, `app` its `module:object`. Times in
     seconds: `timeout` for one request, `drain` for an old instance to end what it has begun, `health_timeout` for
-    a new one to become healthy. `worker_memory` is what one worker takes, in MiB. `worker` None: by what the
-    object is. `origin` is where the application is declared."""
+    a new one to become healthy, `settle` for which it must then stay so before it serves. `worker_memory` is what
+    one worker takes, in MiB. `worker` None: by what the object is. `origin` is where the application is declared."""
 
     name: str
     path: Path
@@ -79,6 +80,8 @@ class App:
     timeout: int = 30
     drain: int = 30
     health_timeout: int = 30
+    settle: int = 0
+    strategy: Strategy = "beside"
     worker_memory: int = 128
     #: Further groups of the host, for what the application may read (adm: nginx's logs).
     groups: tuple[str, ...] = ()
@@ -197,6 +200,8 @@ def _app(fields: _Fields, project: Path) -> App:
         drain=fields.whole("drain", 30, least=1),
         groups=fields.convert("groups", _groups, ()),
         health_timeout=fields.whole("health_timeout", 30, least=1),
+        settle=fields.whole("settle", 0, least=0, most=_MANY),
+        strategy=fields.choice("strategy", get_args(Strategy), "beside"),
         worker_memory=fields.whole("worker_memory", 128, least=1),
         origin=fields.origin(()),
     )

@@ -40,17 +40,18 @@ def status(options: Options, *, app: str | None) -> int:
     def ask(host: HostSettings, conversation: Conversation) -> list[dict[str, Any]]:
         from roles.serving import prefix
 
-        health = {declared.name: prefix(declared) + declared.health for declared in host.apps}
+        health = {app.name: (prefix(app) + app.health, prefix(app)) for app in host.apps}
         instances = conversation.ask("status", health=health)["instances"]
         apps = conversation.facts["apps"]
-        known = dict.fromkeys([*apps, *health])
         rows = []
-        for name in known:
-            current = apps.get(name, {}).get("current")
+        for name in dict.fromkeys([*apps, *health]):
+            found = apps.get(name, {"current": None, "instance": None, "releases": []})
+            runs = {release["id"]: release["run"] for release in found["releases"]}
             running = [instance for instance in instances if instance["app"] == name]
-            if current not in [instance["release"] for instance in running]:
-                running.insert(0, {"app": name, "release": current, "state": "not running"})
-            rows += [{**instance, "current": instance["release"] == current} for instance in running]
+            if not any(instance["serves"] for instance in running):
+                missing = {"app": name, "instance": found["instance"], "release": found["current"]}
+                running.insert(0, {**missing, "serves": True, "state": "not running"})
+            rows += [{**instance, "run": runs.get(instance["release"])} for instance in running]
         return rows
 
     answers, report = gather(options, ask)
@@ -58,24 +59,25 @@ def status(options: Options, *, app: str | None) -> int:
     if options.json:
         _json_lines(found)
     elif found:
-        header = ("HOST", "APP", "RELEASE", "STATE", "SINCE", "WORKERS", "MEMORY", "RESTARTS", "HEALTH")
+        header = ("HOST", "APP", "INSTANCE", "STATE", "SINCE", "WORKERS", "MEMORY", "RESTARTS", "HEALTH", "BY RUN")
         print(table(header, [_status_row(host, row) for host, rows in found.items() for row in rows]))
     return _complain(report)
 
 
 def _status_row(host: str, row: dict[str, Any]) -> tuple[str, ...]:
-    release = row["release"] or "-"
+    instance = row["instance"] or "-"
     memory = row.get("memory")
     return (
         host,
         row["app"],
-        release if row["current"] else f"{release} (old)",
+        instance if row["serves"] else f"{instance} (old)",
         row["state"],
         row.get("since") or "-",
         str(row.get("workers", "-")),
         f"{memory // 2**20} MiB" if memory is not None else "-",
         str(row.get("restarts", "-")),
         row.get("health") or "-",
+        row["run"] or "-",
     )
 
 
@@ -95,11 +97,11 @@ def releases(options: Options, *, app: str | None) -> int:
         _json_lines(answers)
     elif any(answers.values()):
         rows = [
-            (host, row["app"], row["id"], _when(row["activated"]), _mark(row))
+            (host, row["app"], row["id"], _when(row["activated"]), row["run"] or "-", _mark(row))
             for host, rows in answers.items()
             for row in rows
         ]
-        print(table(("HOST", "APP", "RELEASE", "LAST MADE CURRENT", ""), rows))
+        print(table(("HOST", "APP", "RELEASE", "LAST MADE CURRENT", "BY RUN", ""), rows))
     elif answers:
         print("no releases: nothing has been deployed yet")
     return _complain(report)

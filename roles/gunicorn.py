@@ -1,10 +1,9 @@
-"""An application's unit, the instance of its release, and the switch to it."""
+"""The instances of an application's release, and the switch to them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from rackhand.agent import layout
 from rackhand.agent.resource import Resource
-from rackhand.agent.resources import Current, Instance, Retired, SystemdUnit
+from rackhand.agent.resources import Current, Instance, Retired
 from rackhand.settings import App
 from rackhand.target import Target
 from roles import serving
@@ -12,20 +11,40 @@ from roles.python_app import release, virtualenv
 
 
 def gunicorn(target: Target) -> Iterator[Resource]:
-    for app in target.apps:
-        yield SystemdUnit(path=f"{layout.SYSTEMD}/{layout.template_unit(app.name)}", content=serving.unit(app))
-    current = {app.name: release(app, target).release for app in target.apps}
-    for app in target.apps:
-        yield from running(app, current[app.name])
+    """With all applications of the host at once, one that is declared no longer stops serving."""
+    only = target.apps == target.settings.apps
+    chosen = [(app, release(app, target).release) for app in target.apps]
+    yield from switched(chosen, only=only)
     yield Retired(
-        current=tuple(current.items()),
+        current=tuple((app.name, release_id) for app, release_id in chosen),
         venvs=tuple(dict.fromkeys(virtualenv(app, target).key for app in target.apps)),
         keep=target.settings.keep_releases,
+        only=only,
     )
 
 
-def running(app: App, release_id: str) -> Iterator[Resource]:
-    """One release, started and made current."""
-    health = serving.prefix(app) + app.health
-    yield Instance(app=app.name, release=release_id, health=health, timeout=app.health_timeout)
-    yield Current(app=app.name, release=release_id)
+def switched(chosen: Sequence[tuple[App, str]], *, only: bool = False) -> Iterator[Resource]:
+    """Releases, started and made current."""
+    for app, release_id in chosen:
+        yield instance(app, release_id)
+    yield Current(
+        releases=tuple((app.name, release_id) for app, release_id in chosen),
+        only=only,
+        shared=tuple(app.name for app, _ in chosen if app.strategy == "restart"),
+    )
+
+
+def instance(app: App, release_id: str, *, replaces: str = "") -> Instance:
+    return Instance(
+        app=app.name,
+        release=release_id,
+        health=serving.prefix(app) + app.health,
+        prefix=serving.prefix(app),
+        timeout=app.health_timeout,
+        settle=app.settle,
+        drain=app.drain,
+        strategy=app.strategy,
+        replaces=replaces,
+        # With this strategy, starting the new one stops the old one.
+        stage="switch" if app.strategy == "restart" else "prepare",
+    )

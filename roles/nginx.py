@@ -6,6 +6,7 @@ from rackhand.agent import layout
 from rackhand.agent.resource import Resource
 from rackhand.agent.resources import Link, NginxSite, Packages, Probe
 from rackhand.agent.resources.nginx_site import TOKEN, TOKEN_PATH
+from rackhand.agent.serving import PREFIX_HEADER
 from rackhand.settings import App
 from rackhand.target import Target
 from rackhand.templates import render
@@ -44,6 +45,7 @@ def site(target: Target) -> str:
         apps=apps,
         nginx=target.settings.nginx,
         ipv6=target.facts["ipv6"],
+        prefix_header=PREFIX_HEADER,
         token=TOKEN,
         token_path=TOKEN_PATH,
     )

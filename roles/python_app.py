@@ -40,19 +40,18 @@ def release(app: App, target: Target) -> Release:
     environment = virtualenv(app, target)
     configuration = serving.configuration(app, target)
     variables = environment_file(app)
-    made_of = [code, environment.key, configuration, variables, serving.unit(app)]
+    units = serving.units(app)
+    made_of = [code, environment.key, configuration, variables, units]
     name = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
+    own = [(file, text.replace(serving.RELEASE, name), "0644") for file, text in units.items()]
     return Release(
         app=app.name,
         release=name,
         group=layout.user(app.name),
         code=code,
         archive=target.bundles[app.name].archive,
-        files=(("gunicorn.conf.py", configuration, "0640"), ("env", variables, "0600")),
-        links=(
-            ("venv", layout.venv(environment.key)),
-            ("app.sock", f"{layout.runtime(app.name, name)}/app.sock"),
-        ),
+        files=(("gunicorn.conf.py", configuration, "0640"), ("env", variables, "0600"), *own),
+        links=(("venv", layout.venv(environment.key)),),
     )
 
 

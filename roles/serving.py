@@ -1,6 +1,7 @@
 """How an application is served: by which worker, how many, under which prefix."""
 
 from rackhand.agent import layout
+from rackhand.agent.serving import PREFIX_HEADER
 from rackhand.bundle import names
 from rackhand.settings import App, resolve_workers
 from rackhand.target import Target
@@ -11,6 +12,10 @@ _ASGI_FRAMEWORKS = frozenset({"fastapi", "starlette", "litestar", "quart", "sani
 
 #: The group that nginx's workers run as on Debian and Ubuntu.
 WEB_GROUP = "www-data"
+
+
+#: Stands in a unit's text for the release's id, which is a digest of that text among others.
+RELEASE = "@RELEASE@"
 
 
 def worker(app: App, target: Target) -> str:
@@ -31,17 +36,30 @@ def configuration(app: App, target: Target) -> str:
         app=app,
         worker=worker(app, target),
         workers=resolve_workers(app, target.facts),
-        prefix=prefix(app),
+        prefix_header=PREFIX_HEADER,
     )
 
 
-def unit(app: App) -> str:
-    """The text of the template unit."""
-    return render(
-        "unit.service.j2",
-        app=app,
-        unit=layout.template_unit(app.name),
-        user=layout.user(app.name),
-        release=layout.release(app.name, "%i"),
-        web_group=WEB_GROUP,
-    )
+def units(app: App) -> dict[str, str]:
+    """The units of a release's instances, with RELEASE in place of its id; and, where releases run one after the other,
+    those that hold the socket meanwhile."""
+    socket, holder = (layout.listener(app.name, kind) for kind in ("socket", "service"))
+    found = {
+        layout.UNIT: render(
+            "unit.service.j2",
+            app=app,
+            id=RELEASE,
+            release=layout.release(app.name, RELEASE),
+            user=layout.user(app.name),
+            web_group=WEB_GROUP,
+            socket=socket,
+            activated=layout.ACTIVATED,
+            failed=layout.FAILED,
+            loaded=layout.LOADED,
+        )
+    }
+    if app.strategy == "restart":
+        path = layout.shared_socket(app.name)
+        found[layout.SOCKET] = render("app.socket.j2", app=app, socket=path, holder=holder, web_group=WEB_GROUP)
+        found[layout.HOLDER] = render("app.service.j2", app=app)
+    return found

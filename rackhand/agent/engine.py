@@ -11,7 +11,7 @@ from typing import Any
 
 from rackhand.agent.events import MASK, Emitter
 from rackhand.agent.plan import Plan
-from rackhand.agent.resource import Resource, ResourceError, State
+from rackhand.agent.resource import Failure, Resource, ResourceError, State
 from rackhand.agent.system import CommandError, System
 
 Change = dict[str, Any]
@@ -66,12 +66,14 @@ def run(
     """Checks the plan and, with `apply`, makes the host what it says. The first failure ends the run and undoes it."""
     outcome = Outcome()
     changed: set[str] = set()
+    failure: Failure | None = None
     system.watch(unit for resource in plan for unit in resource.units())
     for position, resource in enumerate(plan):
         switching = any(done.stage != "prepare" for done, _ in outcome.applied)
         if apply and resource.stage in ("prepare", "switch") and not switching and cancelled():
             outcome.interrupted = True
             outcome.reason = "interrupted before the switch"
+            failure = Failure(resource=resource, message=outcome.reason)
         if outcome.reason is not None:
             outcome.skipped += len(plan) - position
             break
@@ -83,11 +85,12 @@ def run(
         started = time.monotonic()
         try:
             changes = _converge(resource, system, outcome, apply)
-            if not apply and not changes and not changed.isdisjoint(resource.follows()):
-                changes = [{"key": "follows", "before": None, "after": ", ".join(changed & {*resource.follows()})}]
+            if not apply and not changes and (followed := changed.intersection(resource.follows(system))):
+                changes = [{"key": "follows", "before": None, "after": ", ".join(sorted(followed))}]
         except Exception as error:  # whatever it is, what was done must be undone
             outcome.failed += 1
             outcome.reason = f"{resource.id}: {_message(error)}"
+            failure = Failure(resource=resource, message=_message(error))
             result: dict[str, Any] = {"status": "failed", "message": _message(error), "log": _log(error)}
         else:
             result = {"status": "changed" if changes else "ok"}
@@ -98,8 +101,8 @@ def run(
             else:
                 outcome.ok += 1
         emit("resource", id=resource.id, stage=resource.stage, seconds=round(time.monotonic() - started, 4), **result)
-    if outcome.reason is not None and outcome.applied:
-        _undo(outcome, plan, system, emit)
+    if failure is not None and outcome.applied:
+        _undo(outcome, plan, system, emit, failure)
     return outcome
 
 
@@ -128,13 +131,13 @@ def _converge(resource: Resource, system: System, outcome: Outcome, apply: bool)
     return changes
 
 
-def _undo(outcome: Outcome, plan: Plan, system: System, emit: Emitter) -> None:
+def _undo(outcome: Outcome, plan: Plan, system: System, emit: Emitter, failure: Failure) -> None:
     """Takes back what was applied, the last first, then asks again whether what served before serves now."""
     switched = any(resource.stage != "prepare" for resource, _ in outcome.applied)
     for resource, before in reversed(outcome.applied):
         try:
             if compare(resource, before, resource.actual(system)):
-                resource.undo(system, before)
+                resource.undo(system, before, failure)
         except Exception as error:  # one that cannot be undone must not keep the others from it
             emit("notice", level="error", text=f"could not undo {resource.id}: {_message(error)}")
     outcome.undone = switched

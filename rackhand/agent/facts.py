@@ -19,7 +19,7 @@ def facts(root: str = "/") -> Facts:
     affinity = len(os.sched_getaffinity(0))
     quota = cpu_quota(root)
     limits = [count, affinity] + ([max(1, int(quota))] if quota is not None else [])
-    memory = _meminfo(os.path.join(root, "proc/meminfo"))
+    memory = _meminfo(root)
     limit = memory_limit(root)
     return {
         "hostname": socket.gethostname(),
@@ -34,7 +34,7 @@ def facts(root: str = "/") -> Facts:
         "cores_affinity": affinity,
         "cores_quota": quota,
         "memory_mb": min(memory["MemTotal"], limit or memory["MemTotal"]) // 2**20,
-        "memory_available_mb": memory["MemAvailable"] // 2**20,
+        "memory_available_mb": memory_available(root) // 2**20,
         "init": "systemd" if os.path.isdir(os.path.join(root, "run/systemd/system")) else "other",
         "apt": shutil.which("apt-get") is not None,
         "ipv6": os.path.exists(os.path.join(root, "proc/net/if_inet6")),
@@ -61,9 +61,9 @@ def _os_release(path: str) -> dict[str, str]:
         return {}
 
 
-def _meminfo(path: str) -> dict[str, int]:
+def _meminfo(root: str) -> dict[str, int]:
     """In bytes."""
-    with open(path, encoding="ascii") as file:
+    with open(os.path.join(root, "proc/meminfo"), encoding="ascii") as file:
         pairs = (line.split() for line in file)
         return {pair[0].rstrip(":"): int(pair[1]) * 1024 for pair in pairs if len(pair) == 3}
 
@@ -98,6 +98,26 @@ def memory_limit(root: str = "/") -> int | None:
     files = [os.path.join(folder, "memory.max") for folder in _ancestors(base)]
     files += [os.path.join(folder, "memory.limit_in_bytes") for folder in _ancestors(os.path.join(base, "memory"))]
     return min((int(text) for text in map(_read, files) if text.isdigit()), default=None)
+
+
+def memory_available(root: str = "/") -> int:
+    """Bytes that further processes can use: what the kernel says, within the limits above all services."""
+    base = os.path.join(root, "sys/fs/cgroup")
+    free = [_meminfo(root)["MemAvailable"]]
+    for folder in _ancestors(base):
+        free += _room(folder, "memory.max", "memory.current", "inactive_file")
+    for folder in _ancestors(os.path.join(base, "memory")):
+        free += _room(folder, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    return max(0, min(free))
+
+
+def _room(folder: str, limit: str, usage: str, reclaimable: str) -> list[int]:
+    """What a control group leaves, in bytes, if it has a limit. Its page cache that nothing uses can be had at once."""
+    most, used = (_read(os.path.join(folder, name)) for name in (limit, usage))
+    if not (most.isdigit() and used.isdigit()):
+        return []
+    counts = dict(line.split() for line in _read(os.path.join(folder, "memory.stat")).splitlines())
+    return [int(most) - int(used) + int(counts.get(reclaimable, 0))]
 
 
 def _read(path: str) -> str:

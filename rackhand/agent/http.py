@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+from collections.abc import Mapping
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -17,7 +18,19 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def get(where: str | int, path: str, host: str = "localhost", timeout: float = 5) -> tuple[int, str]:
+def healthy(status: int) -> bool:
+    """Whether an answer with this status means that all is well."""
+    return 200 <= status < 300
+
+
+def get(
+    where: str | int,
+    path: str,
+    *,
+    host: str = "localhost",
+    timeout: float = 5,
+    headers: Mapping[str, str] | None = None,
+) -> tuple[int, str]:
     """The status and the beginning of the body of a GET: `where` is a socket's path or a port on the loopback address.
     Raises OSError when there is no answer."""
     connection = (
@@ -26,7 +39,8 @@ def get(where: str | int, path: str, host: str = "localhost", timeout: float = 5
         else http.client.HTTPConnection("127.0.0.1", where, timeout=timeout)
     )
     try:
-        connection.request("GET", path, headers={"Host": host, "User-Agent": "rackhand", "Connection": "close"})
+        own = {"Host": host, "User-Agent": "rackhand", "Connection": "close"}
+        connection.request("GET", path, headers={**own, **(headers or {})})
         response = connection.getresponse()
         return response.status, response.read(2000).decode(errors="replace")
     except http.client.HTTPException as error:

@@ -1,22 +1,33 @@
 """Where Rackhand keeps things on a host. Paths are as the host sees them.
 
-/opt/rackhand/apps/APP/current             link to the release that serves: the one record of what is current
-/opt/rackhand/apps/APP/releases/ID/        one release: code, gunicorn.conf.py, env, links to venv and socket
+/opt/rackhand/current/APP/release          link to the release that serves
+/opt/rackhand/current/APP/unit             link to the unit of the instance that serves
+/opt/rackhand/current/APP/app.sock         link to its socket, which nginx follows
+/opt/rackhand/apps/APP/releases/ID/        one release: code, gunicorn.conf.py, env, unit.service, a link to its venv
 /opt/rackhand/venvs/KEY/                   one virtual environment, shared by releases with the same dependencies
 /opt/rackhand/uv/DIGEST                    the uv that makes them
-/run/rackhand-APP/ID/app.sock              the socket of one instance
+/opt/rackhand/boot                         starts, at boot, what `current` names
+/run/systemd/system/UNIT                   the unit of one instance: a copy of its release's
+/run/rackhand-APP/ID-N/                    the socket of one instance, and which files it has loaded
 /var/lib/rackhand/runs/RUN.jsonl           the events of a run
+
+`current` is the one record of what serves on the host. It is a folder that is replaced as a whole, in one step; all
+that lies under /run can be made from it.
 """
 
 BASE = "/opt/rackhand"
+CURRENT = f"{BASE}/current"
 APPS = f"{BASE}/apps"
 VENVS = f"{BASE}/venvs"
 UV = f"{BASE}/uv"
+BOOT = f"{BASE}/boot"
 STATE = "/var/lib/rackhand"
 RUNS = f"{STATE}/runs"
 INCOMING = f"{STATE}/incoming"
 LOCK = "/run/rackhand.lock"
 SYSTEMD = "/etc/systemd/system"
+#: Units until the next boot. Systemd finds a new one here without being told.
+VOLATILE = "/run/systemd/system"
 
 
 def app(name: str) -> str:
@@ -28,15 +39,20 @@ def release(name: str, release_id: str) -> str:
 
 
 def current(name: str) -> str:
-    return f"{APPS}/{name}/current"
+    return f"{CURRENT}/{name}"
 
 
 def venv(key: str) -> str:
     return f"{VENVS}/{key}"
 
 
-def runtime(name: str, release_id: str) -> str:
-    return f"/run/rackhand-{name}/{release_id}"
+def runtime(name: str, instance: str) -> str:
+    return f"/run/rackhand-{name}/{instance}"
+
+
+def shared_socket(name: str) -> str:
+    """The socket that systemd holds for an application whose releases run one after the other."""
+    return f"/run/rackhand-{name}/app.sock"
 
 
 def user(name: str) -> str:
@@ -44,16 +60,40 @@ def user(name: str) -> str:
     return f"rackhand-{name}"
 
 
-def template_unit(name: str) -> str:
-    return f"rackhand-{name}@.service"
+def instance(release_id: str, serial: int) -> str:
+    """The name of an instance: its release, and a number that grows with every start of the application."""
+    return f"{release_id}-{serial}"
 
 
-def unit(name: str, release_id: str) -> str:
+def release_of(instance_name: str) -> str:
+    return instance_name.rpartition("-")[0]
+
+
+def serial_of(instance_name: str) -> int:
+    """0 for what is no instance's name."""
+    serial = instance_name.rpartition("-")[2]
+    return int(serial) if serial.isdigit() else 0
+
+
+def unit(name: str, instance_name: str) -> str:
     """The unit of an instance, prefixed so that an application may be called `ssh` or `getty`."""
-    return f"rackhand-{name}@{release_id}.service"
+    return f"rackhand-{name}@{instance_name}.service"
 
 
-#: In a release's folder: a file whose time says when the release last became current.
+def instance_of(unit_name: str) -> str:
+    return unit_name.partition("@")[2].removesuffix(".service")
+
+
+def listener(name: str, kind: str) -> str:
+    """The unit that holds an application's shared socket (`socket`), or that a request there starts (`service`)."""
+    return f"rackhand-{name}.{kind}"
+
+
+#: In a release's folder: when and by which run it last became current, as JSON.
 ACTIVATED = "activated"
 #: In a release's folder: why the release failed.
 FAILED = "failed"
+#: In a release's folder: the units of its instances and, where releases run one after the other, of their socket.
+UNIT, SOCKET, HOLDER = "unit.service", "app.socket", "app.service"
+#: In an instance's runtime folder: a digest of what it was started from.
+LOADED = "loaded"

@@ -125,7 +125,7 @@ def _apply(plan: Plan, run: str, channel: Channel, emit: Emitter) -> int:
         emit.journal(f"{layout.RUNS}/{run}.jsonl")
         try:
             blobs = _fetch(plan, channel, emit)
-            system = System(fetch=blobs.__getitem__)
+            system = System(fetch=blobs.__getitem__, run_id=run)
             return _end(emit, engine.run(plan, system, emit, apply=True, cancelled=channel.cancelled))
         except ConnectionError as error:
             return _end(emit, engine.Outcome(failed=1, skipped=len(plan), reason=str(error)))

@@ -23,6 +23,14 @@ class ResourceError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Failure:
+    """The resource at which a run failed, and why."""
+
+    resource: Resource
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resource:
     """One thing on a host. A kind says what is wanted, reads what is, and changes it; comparing, diffing, reading again
     after a change, timing and undoing belong to the engine."""
@@ -48,7 +56,7 @@ class Resource:
         """The ids of the resources that must come before this one in the plan."""
         return ()
 
-    def follows(self) -> tuple[str, ...]:
+    def follows(self, system: System) -> tuple[str, ...]:
         """The ids of resources whose change always changes this one too, which a check cannot see on the host."""
         return ()
 
@@ -71,7 +79,7 @@ class Resource:
         """Makes the wanted state from the actual one. Raises ResourceError."""
         raise NotImplementedError
 
-    def undo(self, system: System, before: State) -> None:
+    def undo(self, system: System, before: State, failure: Failure) -> None:
         """Takes back an apply when the run fails later on. What has no effect on traffic has nothing to undo."""
 
     def matters_after(self, undone: Sequence[tuple[Resource, State]]) -> bool:

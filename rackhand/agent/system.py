@@ -12,6 +12,10 @@ UNIT_PROPERTIES = (
 )
 
 
+#: What systemd says of a unit, by property.
+Unit = Mapping[str, str]
+
+
 class CommandError(Exception):
     """A command on the host that failed, with the end of what it said."""
 
@@ -25,10 +29,11 @@ class CommandError(Exception):
 class System:
     """A host whose files lie below `root` ("/" but for tests). What systemd says is asked again after a change only."""
 
-    def __init__(self, root: str = "/", fetch: Callable[[str], str] | None = None) -> None:
+    def __init__(self, root: str = "/", fetch: Callable[[str], str] | None = None, run_id: str = "") -> None:
         self.root = root
+        self.run_id = run_id
         self._fetch = fetch
-        self._units: dict[str, dict[str, str]] = {}
+        self._units: dict[str, Unit] = {}
         self._watched: tuple[str, ...] = ()
 
     def path(self, path: str) -> str:
@@ -75,21 +80,21 @@ class System:
         self._watched = tuple(dict.fromkeys(patterns))
         self._units = {}
 
-    def units(self, pattern: str) -> list[Mapping[str, str]]:
+    def units(self, pattern: str) -> list[Unit]:
         """What systemd says of the loaded units of a name or pattern that is watched."""
-        if pattern not in self._watched:
+        if not any(fnmatch.fnmatchcase(pattern, watched) for watched in self._watched):
             self._watched = (*self._watched, pattern)
             self._units = {}
         if not self._units:
             self._units = {unit["Id"]: unit for unit in self.show(*self._watched)}
         return [unit for name, unit in self._units.items() if fnmatch.fnmatchcase(name, pattern)]
 
-    def unit(self, name: str) -> Mapping[str, str]:
+    def unit(self, name: str) -> Unit:
         """What systemd says of a unit. An unknown one has LoadState not-found."""
         found = self.units(name)
         return found[0] if found else {"Id": name, "LoadState": "not-found", "ActiveState": "inactive"}
 
-    def show(self, *patterns: str) -> list[dict[str, str]]:
+    def show(self, *patterns: str) -> list[Unit]:
         """What systemd says of the loaded units of these names or patterns."""
         if not patterns:
             return []

@@ -1,63 +1,109 @@
-"""Which release of an application is current: one link, the only record of it."""
+"""What serves on a host: one record for all applications, replaced in one step."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from rackhand.agent import files, layout
-from rackhand.agent.resource import Resource, ResourceError, Stage, State
+from rackhand.agent import files, layout, serving
+from rackhand.agent.resource import Failure, Resource, ResourceError, Stage, State
+from rackhand.agent.resources.probe import Probe
+from rackhand.agent.serving import Serving
 from rackhand.agent.system import System
 
 
 @dataclass(frozen=True, kw_only=True)
 class Current(Resource):
-    """Nginx reaches the application's socket through the link, and at boot systemd's generator reads which instance to
-    start from it: moving it is the switch."""
+    """Nginx reaches applications through the record, and at boot the instances that it names are started: replacing it
+    is the switch, for all applications at once.
+
+    `releases` are (app, release) pairs. With `only`, an application that is not among them is current no longer;
+    otherwise it stays as it is. `shared` are the applications whose socket systemd holds."""
 
     kind: ClassVar[str] = "current"
 
-    app: str
-    release: str
+    releases: tuple[tuple[str, str], ...]
+    only: bool = False
+    shared: tuple[str, ...] = ()
     stage: Stage = "switch"
 
     @property
     def name(self) -> str:
-        return self.app
+        return "applications"
 
     def references(self) -> tuple[str, ...]:
-        return (f"instance:{self.app}/{self.release}",)
+        return tuple(f"instance:{app}/{release}" for app, release in self.releases)
+
+    def follows(self, system: System) -> tuple[str, ...]:
+        return self.references()
+
+    def units(self) -> tuple[str, ...]:
+        return (layout.unit("*", "*"),)
 
     def wanted(self) -> State:
-        return {"release": self.release, "recorded": True}
+        return {**dict(self.releases), "others": ()}
 
     def actual(self, system: System) -> State:
-        try:
-            target = os.readlink(system.path(layout.current(self.app)))
-        except OSError:
-            return {"release": None, "recorded": False}
-        release = target.removeprefix("releases/")
-        return {"release": release, "recorded": os.path.exists(self._stamp(system))}
+        current = serving.current(system)
+        state: dict[str, Any] = {app: self._serves(system, app, release) for app, release in self.releases}
+        named = {app for app, _ in self.releases}
+        state["others"] = tuple(sorted(self._entries(system) - named)) if self.only else ()
+        # Not compared with what is wanted, but with what was there before when it is undone.
+        state["record"] = {app: (here.instance, here.socket) for app, here in current.items()}
+        state["history"] = {app: files.read_text(self._note(system, app, release)) for app, release in self.releases}
+        return state
 
-    def _stamp(self, system: System) -> str:
-        return system.path(f"{layout.release(self.app, self.release)}/{layout.ACTIVATED}")
+    def _note(self, system: System, app: str, release: str) -> str:
+        return system.path(f"{layout.release(app, release)}/{layout.ACTIVATED}")
+
+    def _entries(self, system: System) -> set[str]:
+        path = system.path(layout.CURRENT)
+        return set(os.listdir(path)) if os.path.isdir(path) else set()
+
+    def _serves(self, system: System, app: str, release: str) -> str | None:
+        here = serving.current(system).get(app)
+        if here is None or here.release != release:
+            return here and here.release
+        if here != self._wanted(system, app, release):
+            return f"{release}, by another instance"
+        noted = serving.activated(system, app, release)
+        return release if noted.serial == layout.serial_of(here.instance) else f"{release}, not in its history"
+
+    def _wanted(self, system: System, app: str, release: str) -> Serving | None:
+        unit = serving.running(system, app, release)
+        if unit is None:
+            return None
+        instance = layout.instance_of(unit["Id"])
+        own = f"{layout.runtime(app, instance)}/app.sock"
+        return Serving(instance=instance, socket=layout.shared_socket(app) if app in self.shared else own)
 
     def apply(self, system: System, actual: State) -> None:
-        path = system.path(layout.current(self.app))
-        if os.path.isdir(path) and not os.path.islink(path):
-            raise ResourceError(f"{layout.current(self.app)} is a directory: move it away, then run this again")
-        if actual["release"] != self.release:
-            # The release must survive a power cut that comes after the link names it.
-            files.sync_filesystem(os.path.dirname(path))
-            files.link(path, f"releases/{self.release}")
-        files.write(self._stamp(system), "", "root:root", "0644")
+        current = serving.current(system)
+        coming = {app: here for app, here in current.items() if not self.only}
+        for app, release in self.releases:
+            wanted = self._wanted(system, app, release)
+            if wanted is None:
+                raise ResourceError(f"{app}: no instance of release {release} runs any more")
+            coming[app] = wanted
+        if coming != current or self._entries(system) != set(coming):
+            serving.make_current(system, coming)
+        for app, release in self.releases:
+            if serving.activated(system, app, release).serial != layout.serial_of(coming[app].instance):
+                serving.note_activated(system, app, coming[app].instance)
 
-    def undo(self, system: System, before: State) -> None:
-        path = system.path(layout.current(self.app))
-        if before["release"] is None:
-            files.remove(path)
-        else:
-            files.link(path, f"releases/{before['release']}")
-        if before["release"] != self.release:
-            files.remove(self._stamp(system))
+    def undo(self, system: System, before: State, failure: Failure) -> None:
+        record, history = before["record"], before["history"]
+        assert isinstance(record, Mapping)
+        assert isinstance(history, Mapping)
+        serving.make_current(system, {app: Serving(instance=i, socket=s) for app, (i, s) in record.items()})
+        for app, release in self.releases:
+            note = self._note(system, app, release)
+            if history[app] is None:
+                files.remove(note)
+            else:
+                files.write(note, history[app], "root:root", "0644")
+            served = app in record and layout.release_of(record[app][0]) == release
+            if isinstance(failure.resource, Probe) and failure.resource.app == app and not served:
+                serving.mark_failed(system, app, release, failure.message)

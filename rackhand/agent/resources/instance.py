@@ -6,129 +6,198 @@ import json
 import os
 import time
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from rackhand.agent import files, http, layout
-from rackhand.agent.resource import Resource, ResourceError, State
-from rackhand.agent.system import CommandError, System
+from rackhand.agent import facts, files, layout, serving
+from rackhand.agent.resource import Failure, Resource, ResourceError, State
+from rackhand.agent.system import CommandError, System, Unit
+
+#: How a new instance takes over: started beside the old one and proven first, or after the old one has ended.
+Strategy = Literal["beside", "restart"]
 
 #: Seconds between two looks at an instance that is starting.
 POLL = 0.05
 #: Seconds after which an answer that is an error, and not 503, is taken as final.
 PATIENCE = 1.5
+#: Seconds that systemd may take to start or stop an instance, besides its drain time.
+START_TIMEOUT = 100
 #: How much of an application's log is told when it fails.
 LOG_LINES = 40
 
 
 @dataclass(frozen=True, kw_only=True)
 class Instance(Resource):
-    """`health` is the path that must answer with a status of 200 to 299, within `timeout` seconds of the start."""
+    """`health` is the path that must answer with a status of 200 to 299, within `timeout` seconds of the start;
+    `prefix` is the part of it under which nginx serves the application. A new instance must stay healthy for `settle`
+    seconds before it counts as started. An instance called `replaces` does not count: another one is started in its
+    place. `drain` is how many seconds the old instance may take to end.
+
+    Whatever is wrong with an instance, a new one is started beside it. Only with the strategy `restart` the old one is
+    stopped first; systemd holds the socket meanwhile, so that requests wait."""
 
     kind: ClassVar[str] = "instance"
 
     app: str
     release: str
     health: str
+    prefix: str
     timeout: int
+    drain: int
+    settle: int = 0
+    strategy: Strategy = "beside"
+    replaces: str = ""
 
     @property
     def name(self) -> str:
         return f"{self.app}/{self.release}"
 
-    @property
-    def unit(self) -> str:
-        return layout.unit(self.app, self.release)
-
-    @property
-    def socket(self) -> str:
-        return f"{layout.runtime(self.app, self.release)}/app.sock"
-
-    def follows(self) -> tuple[str, ...]:
+    def follows(self, system: System) -> tuple[str, ...]:
         return (f"release:{self.name}",)
 
     def units(self) -> tuple[str, ...]:
-        return (self.unit,)
+        return (layout.unit("*", "*"),)
 
     def wanted(self) -> State:
-        return {"service": "active", "running": "its release", "health": "ok"}
+        return {"service": "active", "running": "as its files say", "health": "ok"}
 
     def actual(self, system: System) -> State:
-        service = "masked" if self._masked(system) else system.unit(self.unit)["ActiveState"]
-        if service != "active":
-            return {"service": service, "running": None, "health": None}
-        return {"service": service, "running": self._running(system), "health": self._health(system)}
+        unit = serving.running(system, self.app, self.release)
+        if unit is None:
+            return {"service": self._ended(system), "running": None, "health": None}
+        instance = layout.instance_of(unit["Id"])
+        if unit["ActiveState"] != "active":
+            return {"service": unit["ActiveState"], "running": None, "health": None}
+        running = "as its files say" if serving.loaded(system, self.app, instance) else "from files that have changed"
+        if instance == self.replaces:
+            running = f"{instance}, which is to be replaced"
+        return {"service": "active", "running": running, "health": self._health(system, instance)}
 
-    def _masked(self, system: System) -> bool:
-        """By its own name: a mask of the template is damage to the unit's file."""
-        paths = (system.path(f"{folder}/{self.unit}") for folder in (layout.SYSTEMD, "/run/systemd/system"))
-        return any(os.path.islink(path) and os.readlink(path) == "/dev/null" for path in paths)
+    def _ended(self, system: System) -> str:
+        """How the instance of this release that should run has ended."""
+        for unit in serving.instances(system, self.app):
+            if layout.release_of(layout.instance_of(unit["Id"])) == self.release:
+                return "masked" if unit["LoadState"] == "masked" else unit["ActiveState"]
+        return "inactive"
 
-    def _running(self, system: System) -> str:
-        """A release that was repaired by replacing its folder has left the process in the old one."""
-        unit = system.unit(self.unit)
-        try:
-            folder = os.stat(f"/proc/{unit['MainPID']}/cwd")
-            code = os.stat(system.path(f"{layout.release(self.app, self.release)}/code"))
-        except OSError as error:
-            return f"unknown: {error}"
-        return "its release" if os.path.samestat(folder, code) else "a folder that was replaced"
+    def _socket(self, instance: str) -> str:
+        if self.strategy == "restart":
+            return layout.shared_socket(self.app)
+        return f"{layout.runtime(self.app, instance)}/app.sock"
 
-    def _health(self, system: System) -> str:
-        try:
-            status, _ = http.get(system.path(self.socket), self.health)
-        except OSError as error:
-            return f"no answer: {error}"
-        return "ok" if 200 <= status < 300 else f"status {status}"
+    def _health(self, system: System, instance: str) -> str:
+        return serving.health(system, self._socket(instance), self.health, self.prefix)
 
     def apply(self, system: System, actual: State) -> None:
-        release = layout.release(self.app, self.release)
-        failed = system.path(f"{release}/{layout.FAILED}")
-        if actual["service"] == "masked":
-            system.systemctl("unmask", self.unit)
-            system.systemctl("unmask", "--runtime", self.unit)
-        if actual["service"] == "failed":
-            system.systemctl("reset-failed", self.unit)
+        here = serving.current(system).get(self.app)
+        old = self._old(system)
+        if self.strategy == "beside" and old is not None:
+            self._check_memory(old)
+        instance = layout.instance(self.release, serving.next_serial(system, self.app))
+        unit = layout.unit(self.app, instance)
         since = time.time()
         try:
-            system.systemctl("start" if actual["service"] != "active" else "restart", self.unit)
-            self._wait(system)
+            self._write_units(system, instance, old)
+            if self.strategy == "restart":
+                self._wait_at_shared_socket(system, here)
+            # A job of systemd's own: it goes on to its end whatever becomes of this process.
+            system.systemctl("start", unit, timeout=START_TIMEOUT + self.drain)
+            self._wait(system, instance)
         except (ResourceError, CommandError, OSError) as error:
-            log = self._log(system, since)
-            self._stop(system)
-            if not os.path.exists(system.path(f"{release}/{layout.ACTIVATED}")):
-                files.write(failed, f"{error}\n", "root:root", "0644")
+            log = self._log(system, unit, since)
+            self._take_back(system, instance, here)
+            if not serving.activated(system, self.app, self.release).serial:
+                serving.mark_failed(system, self.app, self.release, str(error))
             raise ResourceError(str(error), log) from error
-        files.remove(failed)
+        files.remove(system.path(f"{layout.release(self.app, self.release)}/{layout.FAILED}"))
 
-    def _stop(self, system: System) -> None:
-        system.systemctl("stop", self.unit)
-        if system.unit(self.unit)["ActiveState"] == "failed":
-            system.systemctl("reset-failed", self.unit)
+    def _old(self, system: System) -> Unit | None:
+        return next((unit for unit in serving.instances(system, self.app) if unit["ActiveState"] == "active"), None)
 
-    def _wait(self, system: System) -> None:
-        deadline = time.monotonic() + self.timeout
+    def _check_memory(self, old: Unit) -> None:
+        """Two releases need room for two. Raises ResourceError before anything was started."""
+        used, free = serving.memory(old), facts.memory_available()
+        if used > free:
+            raise ResourceError(
+                f"no room for a second instance beside the running one: that uses {used // 2**20} MiB, and "
+                f"{free // 2**20} MiB are free. Lower `workers`, free memory, or declare `strategy: restart` for "
+                f"{self.app}: then the old one is stopped first, and requests wait meanwhile"
+            )
+
+    def _write_units(self, system: System, instance: str, old: Unit | None) -> None:
+        release = system.path(layout.release(self.app, self.release))
+        folder = system.path(layout.VOLATILE)
+        os.makedirs(folder, exist_ok=True)
+        text = files.read_text(f"{release}/{layout.UNIT}") or ""
+        if self.strategy == "restart":
+            if old is not None:
+                # In one transaction, systemd stops the old one to its end, then starts this one.
+                text += f"\n[Unit]\nConflicts={old['Id']}\nAfter={old['Id']}\n"
+            for name, kind in ((layout.SOCKET, "socket"), (layout.HOLDER, "service")):
+                content = files.read_text(f"{release}/{name}") or ""
+                path = f"{folder}/{layout.listener(self.app, kind)}"
+                if files.read_text(path) != content:
+                    files.write(path, content, "root:root", "0644")
+        files.write(f"{folder}/{layout.unit(self.app, instance)}", text, "root:root", "0644")
+
+    def _wait_at_shared_socket(self, system: System, here: serving.Serving | None) -> None:
+        """Has systemd hold the socket, and requests wait there from now on."""
+        shared = layout.shared_socket(self.app)
+        system.systemctl("start", layout.listener(self.app, "socket"))
+        if here is not None and here.socket != shared:
+            moved = serving.Serving(instance=here.instance, socket=shared)
+            serving.make_current(system, {**serving.current(system), self.app: moved})
+
+    def _take_back(self, system: System, instance: str, here: serving.Serving | None) -> None:
+        """Stops what was started; what served before serves again."""
+        unit = layout.unit(self.app, instance)
+        system.systemctl("stop", unit, timeout=START_TIMEOUT + self.drain)
+        if system.unit(unit)["ActiveState"] == "failed":
+            system.systemctl("reset-failed", unit)
+        files.remove(system.path(f"{layout.VOLATILE}/{unit}"))
+        if self.strategy == "restart" and here is not None:
+            system.systemctl("start", layout.unit(self.app, here.instance))
+            serving.make_current(system, {**serving.current(system), self.app: here})
+
+    def undo(self, system: System, before: State, failure: Failure) -> None:
+        """The record of what is current has been put back before this: what it does not name is stopped."""
+        here = serving.current(system).get(self.app)
+        for unit in serving.instances(system, self.app):
+            instance = layout.instance_of(unit["Id"])
+            started = layout.release_of(instance) == self.release and unit["ActiveState"] == "active"
+            if not started or here is not None and here.instance == instance:
+                continue
+            if self.strategy == "restart":
+                self._take_back(system, instance, here)
+            else:
+                system.systemctl("stop", "--no-block", unit["Id"])
+                files.remove(system.path(f"{layout.VOLATILE}/{unit['Id']}"))
+
+    def _wait(self, system: System, instance: str) -> None:
+        unit_name = layout.unit(self.app, instance)
+        settled = time.monotonic() + self.settle
+        deadline = settled + self.timeout
         erring_since: float | None = None
         while True:
-            health = self._health(system)
+            health = self._health(system, instance)
             now = time.monotonic()
-            if health == "ok":
+            if health == "ok" and now >= settled:
                 return
-            if not health.startswith("status") or health == "status 503":
+            if not health.startswith("status") or health == "status 503":  # no answer yet, or not ready yet
                 erring_since = None
             elif erring_since is None:
                 erring_since = now
             if now > deadline or erring_since is not None and now > erring_since + PATIENCE:
                 raise ResourceError(f"{self.health} on its own socket: {health}")
             system.forget_units()
-            unit = system.unit(self.unit)
+            unit = system.unit(unit_name)
             if unit["ActiveState"] in ("failed", "inactive") or unit["NRestarts"] != "0":
-                raise ResourceError("the application ended instead of starting")
+                raise ResourceError("the application ended instead of staying up")
             time.sleep(POLL)
 
-    def _log(self, system: System, since: float) -> tuple[str, ...]:
+    def _log(self, system: System, unit: str, since: float) -> tuple[str, ...]:
         """What the application and systemd said since it was started: the first traceback, or else the last lines."""
         output = system.run(
-            *("journalctl", "--unit", self.unit, "--since", f"@{int(since)}"),
+            *("journalctl", "--unit", unit, "--since", f"@{int(since)}"),
             *("--output", "json", "--output-fields", "MESSAGE,_PID", "--no-pager", "--quiet"),
         )
         entries = [json.loads(line) for line in output.splitlines()]
@@ -141,10 +210,6 @@ class Instance(Resource):
                 if not told[-1].startswith("gunicorn.errors.HaltServer"):
                     return tuple(told[-LOG_LINES:])
         return tuple(message for _, message in said[-LOG_LINES:])
-
-    def undo(self, system: System, before: State) -> None:
-        if before["service"] != "active":
-            system.systemctl("stop", "--no-block", self.unit)
 
 
 _CHAIN = ("During handling of the above exception", "The above exception was the direct cause")

@@ -6,13 +6,12 @@ import os
 import re
 import secrets
 import shutil
-import tempfile
 import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rackhand.agent import files, http
-from rackhand.agent.resource import Resource, ResourceError, Stage, State
+from rackhand.agent import files, http, layout
+from rackhand.agent.resource import Failure, Resource, ResourceError, Stage, State
 from rackhand.agent.system import CommandError, System
 
 #: In a site's text: replaced at each writing by a word that names it, which the running nginx gives out on loopback.
@@ -140,18 +139,20 @@ class NginxSite(Resource):
         """Has nginx test the whole configuration with the coming site in it, in a mount namespace of its own, so that
         nothing on the host is touched."""
         folder, name = os.path.split(system.path(self.path))
-        with tempfile.TemporaryDirectory(prefix="rackhand-nginx-") as temporary:
-            candidate = os.path.join(temporary, "site")
-            shutil.copytree(folder, candidate, symlinks=True)
+        candidate = system.path(f"{layout.INCOMING}/nginx")
+        files.remove(candidate)
+        shutil.copytree(folder, candidate, symlinks=True)
+        try:
             files.write(os.path.join(candidate, name), self.content, "root:root", "0644")
             script = 'mount --bind "$1" "$2" && exec nginx -t -q'
-            try:
-                system.run("unshare", "--mount", "sh", "-c", script, "sh", candidate, folder)
-            except CommandError as error:
-                said = error.output.strip().splitlines()[:10]
-                raise ResourceError("nginx refuses the configuration, and nothing was replaced", tuple(said)) from error
+            system.run("unshare", "--mount", "sh", "-c", script, "sh", candidate, folder)
+        except CommandError as error:
+            said = error.output.strip().splitlines()[:10]
+            raise ResourceError("nginx refuses the configuration, and nothing was replaced", tuple(said)) from error
+        finally:
+            files.remove(candidate)
 
-    def undo(self, system: System, before: State) -> None:
+    def undo(self, system: System, before: State, failure: Failure) -> None:
         path = system.path(self.path)
         content = before["content"]
         if content is None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from rackhand.agent import http
 from rackhand.agent.resource import Resource, ResourceError, Stage, State
-from rackhand.agent.resources.current import Current
 from rackhand.agent.system import System
+
+#: Seconds after which an answer that is an error is taken as final.
+PATIENCE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe(Resource):
-    """`path` must answer with a status of 200 to 299 within `timeout` seconds."""
+    """`path` must answer with a status of 200 to 299, within `timeout` seconds. An answer that is an error is final
+    soon: what answers was healthy before on its own socket."""
 
     kind: ClassVar[str] = "probe"
     observes: ClassVar[bool] = True
@@ -33,26 +36,28 @@ class Probe(Resource):
 
     def matters_after(self, undone: Sequence[tuple[Resource, State]]) -> bool:
         """An application that had no release before has nothing to answer with."""
-        first = (resource.app for resource, before in undone if isinstance(resource, Current) and not before["release"])
-        return self.app not in first
+        records = [before["record"] for resource, before in undone if resource.kind == "current"]
+        return all(isinstance(record, Mapping) and self.app in record for record in records)
 
     def wanted(self) -> State:
         return {"healthy": True}
 
     def actual(self, system: System) -> State:
-        deadline = time.monotonic() + self.timeout
+        started = time.monotonic()
         while True:
+            patience = self.timeout
             try:
-                status, body = http.get(self.port, self.path, self.host)
+                status, body = http.get(self.port, self.path, host=self.host)
             except OSError as error:
                 said = f"no answer: {error}"
                 log: tuple[str, ...] = ()
             else:
-                if 200 <= status < 300:
+                if http.healthy(status):
                     return {"healthy": True}
                 said = f"status {status}"
                 log = tuple(body.splitlines()[:10])
-            if time.monotonic() > deadline:
+                patience = min(PATIENCE, self.timeout)
+            if time.monotonic() > started + patience:
                 raise ResourceError(said, log)
             time.sleep(0.1)
 

@@ -58,7 +58,7 @@ class Release(Resource):
         if os.path.isdir(path):
             return {"release": self.release, **self._contents(path)}
         # What changes is told against the release that serves now.
-        current = system.path(layout.current(self.app))
+        current = system.path(f"{layout.current(self.app)}/release")
         return {"release": None, **(self._contents(current) if os.path.isdir(current) else {})}
 
     def _contents(self, path: str) -> State:

@@ -1,27 +1,32 @@
-"""What is left of earlier releases: running instances, releases beyond those that are kept, unused environments."""
+"""What is left of earlier releases: instances, their units, releases that are not kept, unused environments."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rackhand.agent import files, layout
+from rackhand.agent import files, layout, serving
 from rackhand.agent.resource import Resource, Stage, State
 from rackhand.agent.system import System
+
+#: States of a unit in which there is nothing to stop.
+_ENDED = ("inactive", "deactivating")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retired(Resource):
-    """`current` are the (app, release) pairs that serve now and `venvs` the environments that they use; `keep` is how
-    many releases of an app stay on the host to roll back to, the current one among them. An old instance is told to
-    stop and drains by itself: systemd ends it after the drain time that its unit gives."""
+    """`current` are the (app, release) pairs that serve now; with `only`, no other application does. `venvs` are the
+    environments in use, and `keep` is how many good releases of an app stay on the host, the current one among them,
+    and at least one to go back to. An old instance is told to stop, and drains by itself."""
 
     kind: ClassVar[str] = "retired"
 
     current: tuple[tuple[str, str], ...]
     venvs: tuple[str, ...]
     keep: int
+    only: bool = False
     stage: Stage = "retire"
 
     @property
@@ -29,42 +34,72 @@ class Retired(Resource):
         return "earlier releases"
 
     def references(self) -> tuple[str, ...]:
-        return tuple(f"current:{app}" for app, _ in self.current)
+        return ("current:applications",) if self.current else ()
+
+    def follows(self, system: System) -> tuple[str, ...]:
+        """Where an instance ran before, another one leaves it behind."""
+        return tuple(f"instance:{app}/{release}" for app, release in self.current if serving.unit_files(system, app))
 
     def units(self) -> tuple[str, ...]:
-        return tuple(layout.unit(app, "*") for app, _ in self.current)
+        return (layout.unit("*", "*"),)
 
     def wanted(self) -> State:
-        return {"instances": (), "releases": (), "environments": ()}
+        return {"instances": (), "units": (), "releases": (), "environments": (), "unfinished": ()}
 
     def actual(self, system: System) -> State:
         releases = self._releases(system)
         return {
             "instances": self._instances(system),
+            "units": self._unit_files(system),
             "releases": releases,
             "environments": self._environments(system, set(releases)),
+            "unfinished": tuple(path for path in self._unfinished(system) if os.path.lexists(system.path(path))),
         }
 
+    def _apps(self, system: System) -> list[tuple[str, str | None]]:
+        """With the release that serves, or None for an application that should not."""
+        named = dict(self.current)
+        others = [app for app in serving.apps(system) if app not in named] if self.only else []
+        return [*named.items(), *((app, None) for app in others)]
+
+    def _kept_units(self, system: System, app: str, release: str | None) -> set[str]:
+        here = serving.current(system).get(app)
+        if here is None or here.release != release:
+            return set()
+        kept = {layout.unit(app, here.instance)}
+        if here.socket == layout.shared_socket(app):
+            kept |= {layout.listener(app, "socket"), layout.listener(app, "service")}
+        return kept
+
     def _instances(self, system: System) -> tuple[str, ...]:
-        wanted = {layout.unit(app, release) for app, release in self.current}
-        units = (unit for pattern in self.units() for unit in system.units(pattern))
-        running = (unit["Id"] for unit in units if unit["ActiveState"] not in ("inactive", "deactivating"))
-        return tuple(sorted(set(running) - wanted))
+        found = []
+        for app, release in self._apps(system):
+            kept = self._kept_units(system, app, release)
+            units = (unit for unit in serving.instances(system, app) if unit["ActiveState"] not in _ENDED)
+            found += [unit["Id"] for unit in units if unit["Id"] not in kept]
+        return tuple(sorted(found))
+
+    def _unit_files(self, system: System) -> tuple[str, ...]:
+        found = []
+        for app, release in self._apps(system):
+            kept = self._kept_units(system, app, release)
+            found += [path for path in serving.unit_files(system, app) if os.path.basename(path) not in kept]
+        return tuple(sorted(found))
 
     def _releases(self, system: System) -> tuple[str, ...]:
-        """Those that were never current, and of the others all but the latest; never one whose instance still runs."""
+        """Those that never served well, and of the others all but the latest; never one whose instance still drains."""
         found: list[str] = []
         for app, release in self.current:
             folder = system.path(f"{layout.app(app)}/releases")
-            if not os.path.isdir(folder):
-                continue
-            others = [entry.name for entry in os.scandir(folder) if entry.name != release]
-            kept = sorted((name for name in others if _activated(folder, name)), key=lambda n: -_activated(folder, n))
+            good = [past.id for past in serving.history(system, app) if past.good and past.id != release]
             draining = {
-                unit["Id"] for unit in system.units(layout.unit(app, "*")) if unit["ActiveState"] == "deactivating"
+                layout.release_of(layout.instance_of(unit["Id"]))
+                for unit in serving.instances(system, app)
+                if unit["ActiveState"] == "deactivating"
             }
-            gone = [name for name in others if name not in kept[: max(0, self.keep - 1)]]
-            found += [f"{app}/{name}" for name in gone if layout.unit(app, name) not in draining]
+            kept = {release, *good[: max(1, self.keep - 1)], *draining}
+            names = os.listdir(folder) if os.path.isdir(folder) else ()
+            found += [f"{app}/{name}" for name in names if name not in kept]
         return tuple(sorted(found))
 
     def _environments(self, system: System, gone: set[str]) -> tuple[str, ...]:
@@ -72,29 +107,39 @@ class Retired(Resource):
         if not os.path.isdir(folder):
             return ()
         used = set(self.venvs)
-        apps = system.path(layout.APPS)
-        for app in os.scandir(apps):
-            releases = os.path.join(app.path, "releases")
+        for app in serving.apps(system):
+            releases = system.path(f"{layout.app(app)}/releases")
             for name in os.listdir(releases) if os.path.isdir(releases) else ():
                 link = os.path.join(releases, name, "venv")
-                if f"{app.name}/{name}" not in gone and os.path.islink(link):
+                if f"{app}/{name}" not in gone and os.path.islink(link):
                     used.add(os.path.basename(os.readlink(link)))
         return tuple(sorted(set(os.listdir(folder)) - used))
+
+    def _unfinished(self, system: System) -> Iterator[str]:
+        """What a run that was killed may have left in the middle."""
+        yield f"{layout.BASE}/.current.partial"
+        uv = system.path(layout.UV)
+        for name in os.listdir(uv) if os.path.isdir(uv) else ():
+            if name.startswith("."):
+                yield f"{layout.UV}/{name}"
 
     def apply(self, system: System, actual: State) -> None:
         instances = self._instances(system)
         if instances:
             system.systemctl("stop", "--no-block", *instances)
+        failed = [name for name in instances if system.unit(name)["ActiveState"] == "failed"]
+        if failed:
+            system.systemctl("reset-failed", *failed)
+        unit_files = self._unit_files(system)
+        listeners = [os.path.basename(path) for path in unit_files if "@" not in path]
+        if listeners:
+            system.systemctl("stop", *listeners)
+        for path in unit_files:  # systemd keeps what it knows of a unit until its last process has ended
+            files.remove(system.path(path))
         for name in self._releases(system):
             app, _, release = name.partition("/")
             files.remove(system.path(layout.release(app, release)))
         for name in self._environments(system, set()):
             files.remove(system.path(layout.venv(name)))
-
-
-def _activated(folder: str, release: str) -> float:
-    """When a release last became current, in seconds since the epoch, or 0 for never."""
-    try:
-        return os.stat(os.path.join(folder, release, layout.ACTIVATED)).st_mtime
-    except OSError:
-        return 0
+        for path in self._unfinished(system):
+            files.remove(system.path(path))

@@ -1,0 +1,229 @@
+"""What serves on a host: the record of what is current, instances, and the history of releases."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from rackhand.agent import files, http, layout
+from rackhand.agent.system import System, Unit
+
+#: Told to an application with each request: which part of its path is the prefix that it is served under.
+PREFIX_HEADER = "X-Rackhand-Prefix"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """What is current of one application: an instance, and the socket that it answers on."""
+
+    instance: str
+    socket: str
+
+    @property
+    def release(self) -> str:
+        return layout.release_of(self.instance)
+
+
+def current(system: System) -> dict[str, Serving]:
+    """What is current, by application. An entry that contradicts itself counts as none."""
+    try:
+        names = sorted(os.listdir(system.path(layout.CURRENT)))
+    except OSError:
+        return {}
+    found = {name: _served(system, name) for name in names}
+    return {name: serving for name, serving in found.items() if serving is not None}
+
+
+def _served(system: System, app: str) -> Serving | None:
+    folder = system.path(layout.current(app))
+    try:
+        release, unit, socket = (os.readlink(os.path.join(folder, name)) for name in ("release", "unit", "app.sock"))
+    except OSError:
+        return None
+    instance = layout.instance_of(os.path.basename(unit))
+    serving = Serving(instance=instance, socket=socket)
+    return serving if _links(app, serving) == {"release": release, "unit": unit, "app.sock": socket} else None
+
+
+def _links(app: str, serving: Serving) -> dict[str, str]:
+    return {
+        "release": layout.release(app, serving.release),
+        "unit": f"{layout.VOLATILE}/{layout.unit(app, serving.instance)}",
+        "app.sock": serving.socket,
+    }
+
+
+def make_current(system: System, apps: Mapping[str, Serving]) -> None:
+    """Replaces the record for the whole host in one step, on disk before anything else happens."""
+    coming = system.path(f"{layout.BASE}/.current.partial")
+    files.remove(coming)
+    os.mkdir(coming, 0o755)
+    os.chmod(coming, 0o755)
+    for app, serving in apps.items():
+        os.mkdir(os.path.join(coming, app))
+        os.chmod(os.path.join(coming, app), 0o755)
+        for name, target in _links(app, serving).items():
+            os.symlink(target, os.path.join(coming, app, name))
+    # The releases must survive a power cut that comes after the record names them.
+    files.sync_filesystem(coming)
+    files.put_folder(coming, system.path(layout.CURRENT))
+
+
+def health(system: System, socket: str, path: str, prefix: str) -> str:
+    """`ok`, or what is wrong."""
+    try:
+        status, _ = http.get(system.path(socket), path, headers={PREFIX_HEADER: prefix} if prefix else {})
+    except OSError as error:
+        return f"no answer: {error}"
+    return "ok" if http.healthy(status) else f"status {status}"
+
+
+# Instances
+
+
+def instances(system: System, app: str) -> list[Unit]:
+    """The units of an application's instances that systemd knows, the latest first."""
+    units = system.units(layout.unit(app, "*"))
+    return sorted(units, key=lambda unit: -layout.serial_of(layout.instance_of(unit["Id"])))
+
+
+def running(system: System, app: str, release: str) -> Unit | None:
+    """The instance of a release that counts: the latest of those that are up or coming up."""
+    for unit in instances(system, app):
+        up = unit["ActiveState"] in ("active", "activating", "reloading")
+        if up and layout.release_of(layout.instance_of(unit["Id"])) == release:
+            return unit
+    return None
+
+
+def unit_files(system: System, app: str) -> list[str]:
+    """The unit files of an application's instances and of its listener, masks among them."""
+    found = []
+    for folder in (layout.VOLATILE, layout.SYSTEMD):
+        try:
+            names = os.listdir(system.path(folder))
+        except OSError:
+            continue
+        own = (layout.listener(app, "socket"), layout.listener(app, "service"))
+        found += [f"{folder}/{name}" for name in names if name.startswith(f"rackhand-{app}@") or name in own]
+    return sorted(path for path in found if path.endswith((".service", ".socket")))
+
+
+def next_serial(system: System, app: str) -> int:
+    """Greater than that of any instance which the host remembers: neither clocks nor reboots turn it back."""
+    names = [layout.instance_of(os.path.basename(path)) for path in unit_files(system, app)]
+    names += [layout.instance_of(unit["Id"]) for unit in system.units(layout.unit(app, "*"))]
+    names += [serving.instance for name, serving in current(system).items() if name == app]
+    serials = [layout.serial_of(name) for name in names]
+    return 1 + max([*serials, *(release.serial for release in history(system, app)), 0])
+
+
+def loaded(system: System, app: str, instance: str) -> bool:
+    """Whether an instance was started from the files that are there now: its unit, its release, its environment. The
+    unit notes a digest of their inodes and change times before each start; the same is asked of the files here."""
+    noted = files.read_text(system.path(f"{layout.runtime(app, instance)}/{layout.LOADED}"))
+    return noted is not None and noted.split(" ")[0] == _started_from(system, app, instance)
+
+
+def _started_from(system: System, app: str, instance: str) -> str:
+    release = layout.release(app, layout.release_of(instance))
+    folder = system.path(release)
+    found = [(f"{release}/{path}", status) for path, status in files.walk(folder)]
+    for path in (f"{release}/venv/.rackhand", f"{layout.VOLATILE}/{layout.unit(app, instance)}"):
+        try:
+            found.append((path, os.lstat(system.path(path))))
+        except OSError:
+            continue
+    marks = (f"{release}/{layout.ACTIVATED}", f"{release}/{layout.FAILED}")
+    lines = sorted(os.fsencode(_identity(path, status)) for path, status in found if path not in marks)
+    return hashlib.sha256(b"\0".join([*lines, b""])).hexdigest()
+
+
+def _identity(path: str, status: os.stat_result) -> str:
+    """As `find -printf '%p %i %C@'` writes it."""
+    seconds, fraction = divmod(status.st_ctime_ns, 10**9)
+    return f"{path} {status.st_ino} {seconds}.{fraction:09d}0"
+
+
+def memory(unit: Unit) -> int:
+    """What an instance uses, in bytes, with what its processes share divided among them."""
+    return sum(_memory(pid) for pid in (unit["MainPID"], *workers(unit)))
+
+
+def workers(unit: Unit) -> list[str]:
+    """The process ids of an instance's workers."""
+    pid = unit["MainPID"]
+    return (files.read_text(f"/proc/{pid}/task/{pid}/children") or "").split()
+
+
+def _memory(pid: str) -> int:
+    for line in (files.read_text(f"/proc/{pid}/smaps_rollup") or "").splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+# Releases
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """A release on a host. `serial` is that of its instance which last became current, 0 for never; `at` is when, in
+    seconds since the epoch, and `run` by which run. `failed` says why it must not serve."""
+
+    id: str
+    serial: int = 0
+    at: float | None = None
+    run: str | None = None
+    failed: str | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether it has served and may serve again."""
+        return self.serial > 0 and self.failed is None
+
+
+def history(system: System, app: str) -> list[Release]:
+    """The releases on the host, the one that became current last first."""
+    folder = system.path(f"{layout.app(app)}/releases")
+    names = os.listdir(folder) if os.path.isdir(folder) else ()
+    found = [_release(os.path.join(folder, name)) for name in names if not name.startswith(".")]
+    return sorted(found, key=lambda release: -release.serial)
+
+
+def _release(folder: str) -> Release:
+    failed = files.read_text(os.path.join(folder, layout.FAILED))
+    why = None if failed is None else failed.strip()
+    try:
+        noted = json.loads(files.read_text(os.path.join(folder, layout.ACTIVATED)) or "{}")
+        return Release(
+            id=os.path.basename(folder), serial=int(noted["serial"]), at=noted["at"], run=noted["run"], failed=why
+        )
+    except (ValueError, KeyError, TypeError):
+        return Release(id=os.path.basename(folder), failed=why)
+
+
+def activated(system: System, app: str, release: str) -> Release:
+    return _release(system.path(layout.release(app, release)))
+
+
+def note_activated(system: System, app: str, instance: str) -> None:
+    path = f"{layout.release(app, layout.release_of(instance))}/{layout.ACTIVATED}"
+    noted = {"serial": layout.serial_of(instance), "at": round(time.time(), 3), "run": system.run_id}
+    files.write(system.path(path), json.dumps(noted) + "\n", "root:root", "0644")
+
+
+def mark_failed(system: System, app: str, release: str, why: str) -> None:
+    folder = system.path(layout.release(app, release))
+    if os.path.isdir(folder):
+        files.write(os.path.join(folder, layout.FAILED), f"{why}\n", "root:root", "0644")
+
+
+def apps(system: System) -> Iterable[str]:
+    """Every application that the host knows."""
+    folder = system.path(layout.APPS)
+    return sorted(os.listdir(folder)) if os.path.isdir(folder) else ()
