@@ -10,9 +10,9 @@ from rackhand.agent import engine
 from rackhand.agent.events import Emitter
 from rackhand.agent.plan import Plan
 from rackhand.agent.resource import Resource
-from rackhand.agent.resources import KINDS, Current, Directory, File, Link
+from rackhand.agent.resources import KINDS, Directory, File, Link
 from rackhand.agent.system import System
-from tests.contract import BUNDLE, FILE_CASES, HOST_DAMAGES, NOT_YET, Case, Event, changes, converges, repairs
+from tests.contract import BUNDLE, FILE_CASES, HOST_DAMAGES, Case, Event, changes, converges, repairs
 from tests.snapshot import Entry, snapshot
 
 
@@ -62,15 +62,9 @@ def test_converges(scratch: Scratch, case: Case) -> None:
 @pytest.mark.parametrize(
     ("case", "damage"),
     [
-        pytest.param(
-            case,
-            damage,
-            id=f"{case.resource.kind}: {what}",
-            marks=[pytest.mark.xfail(strict=True, reason=reason)] if reason else [],
-        )
+        pytest.param(case, damage, id=f"{case.resource.kind} {what}")
         for case in FILE_CASES
         for what, damage in case.damages.items()
-        for reason in [NOT_YET.get((case.resource.kind, what))]
     ],
 )
 def test_damage_is_seen_and_repaired(scratch: Scratch, case: Case, damage: str) -> None:
@@ -108,19 +102,12 @@ def test_damage_is_seen_and_repaired(scratch: Scratch, case: Case, damage: str) 
             "mkdir srv; touch srv/precious",
             "/srv is a directory: move it away, then run this again",
         ),
-        (
-            Current(app="shop", release="new"),
-            "mkdir -p opt/rackhand/apps/shop/current opt/rackhand/apps/shop/releases/new;"
-            "touch opt/rackhand/apps/shop/current/precious",
-            "/opt/rackhand/apps/shop/current is a directory: move it away, then run this again",
-        ),
     ],
     ids=[
         "file for directory",
         "link for directory",
         "directory for file",
         "directory for link",
-        "directory for current",
     ],
 )
 def test_what_may_be_precious_is_left_alone(scratch: Scratch, resource: Resource, given: str, message: str) -> None:
@@ -150,8 +137,7 @@ def test_what_a_killed_run_left_is_in_nobodys_way(scratch: Scratch) -> None:
         scratch.shell(case.given.replace("mkdir ", "mkdir -p "))
     scratch.shell(
         "echo half > etc/.rackhand.conf.rackhand;"
-        "mkdir -p opt/rackhand/apps/shop/releases/.0123456789ab.partial/code/half;"
-        "ln -s half opt/rackhand/apps/shop/.current.rackhand"
+        "mkdir -p opt/rackhand/apps/shop/releases/.0123456789ab.partial/code/half"
     )
     assert changes(scratch.run(Plan(tuple(case.resource for case in FILE_CASES)), apply=True))
     assert not [path for path in scratch.snapshot() if "half" in path or path.endswith((".rackhand", ".partial"))]

@@ -13,7 +13,7 @@ import pytest
 from rackhand.agent.engine import Outcome, compare, run
 from rackhand.agent.events import Emitter
 from rackhand.agent.plan import Plan
-from rackhand.agent.resource import Resource, ResourceError, Stage, State
+from rackhand.agent.resource import Failure, Resource, ResourceError, Stage, State
 from rackhand.agent.resources import Current, File, Probe, Release
 from rackhand.agent.system import System
 
@@ -37,7 +37,7 @@ class Step(Resource):
     def name(self) -> str:
         return self.step
 
-    def follows(self) -> tuple[str, ...]:
+    def follows(self, system: System) -> tuple[str, ...]:
         return self.after
 
     def wanted(self) -> State:
@@ -55,7 +55,7 @@ class Step(Resource):
         if self.breaks is not None:
             raise self.breaks(f"{self.step} broke")
 
-    def undo(self, system: System, before: State) -> None:
+    def undo(self, system: System, before: State, failure: Failure) -> None:
         self._note(system, "undo")
         if self.undo_breaks:
             raise ResourceError(f"{self.step} cannot be undone")
@@ -275,9 +275,10 @@ def test_what_observes_is_asked_again_after_undoing(
 def test_the_probe_of_a_first_release_does_not_matter_after_undoing() -> None:
     """An application that had no release before has nothing to answer with."""
     probe = Probe(app="shop", port=80, path="/health")
-    assert not probe.matters_after([(Current(app="shop", release="new"), {"release": None, "recorded": False})])
-    assert probe.matters_after([(Current(app="shop", release="new"), {"release": "old", "recorded": True})])
-    assert probe.matters_after([(Current(app="other", release="new"), {"release": None, "recorded": False})])
+    switch = Current(releases=(("shop", "new"), ("other", "new")))
+    assert not probe.matters_after([(switch, {"record": {"other": ("old-1", "socket")}})])
+    assert probe.matters_after([(switch, {"record": {"shop": ("old-1", "socket")}})])
+    assert probe.matters_after([])
 
 
 # Cancelling

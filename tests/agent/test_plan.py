@@ -41,8 +41,8 @@ EVERYTHING: tuple[Resource, ...] = (
     ),
     Virtualenv(key="k", requirements="", uv="0"),
     SystemdUnit(path="/etc/systemd/system/a@.service", content=""),
-    Instance(app="a", release="r", health="/", timeout=3),
-    Current(app="a", release="r"),
+    Instance(app="a", release="r", health="/x/", prefix="/x", timeout=3, drain=4, strategy="restart"),
+    Current(releases=(("a", "r"),), only=True, shared=("a",)),
     NginxSite(path="/etc/nginx/conf.d/a.conf", content="", port=80),
     Probe(app="a", port=80, path="/"),
     Retired(current=(("a", "r"),), venvs=("k",), keep=2),
@@ -79,10 +79,13 @@ def test_one_name_in_two_kinds() -> None:
 @pytest.mark.parametrize(
     ("resources", "message"),
     [
-        ([Current(app="a", release="r")], "current:a refers to instance:a/r, which does not come before it"),
+        (
+            [Current(releases=(("a", "r"),))],
+            "current:applications refers to instance:a/r, which does not come before it",
+        ),
         (
             [Retired(current=(("a", "r"),), venvs=(), keep=1)],
-            "retired:earlier releases refers to current:a, which does not come before it",
+            "retired:earlier releases refers to current:applications, which does not come before it",
         ),
         ([EVERYTHING[5], User(user="u")], "release:a/r refers to user:u, which does not come before it"),
     ],

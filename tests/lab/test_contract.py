@@ -22,7 +22,7 @@ from rackhand.settings import App, ConnectionSettings, HostSettings, NginxSettin
 from rackhand.target import Target
 from rackhand.uv import packed
 from tests import snapshot
-from tests.contract import BUNDLE, HOST_DAMAGES, NOT_YET, WSGI_APP, Event, changes, converges, repairs, results, same
+from tests.contract import BUNDLE, HOST_DAMAGES, WSGI_APP, Event, changes, converges, repairs, results, same
 from tests.snapshot import Entry
 
 #: Values that end up in systemd's EnvironmentFile, each as hostile as the settings let it be.
@@ -102,9 +102,11 @@ class RealHost:
     def shell(self, script: str) -> None:
         (instance,) = (resource for resource in self.plan if isinstance(resource, Instance))
         (venv,) = (resource for resource in self.plan if isinstance(resource, Virtualenv))
+        unit = "$(basename $(readlink opt/rackhand/current/shop/unit))"
         variables = {
             "release": instance.release,
-            "unit": instance.unit,
+            "unit": unit,
+            "socket": "$(readlink opt/rackhand/current/shop/app.sock)",
             "home": layout.release("shop", instance.release),
             "venv": layout.venv(venv.key),
         }
@@ -127,8 +129,8 @@ class RealHost:
     def _recover(self) -> None:
         """Makes the host good for the next test when Rackhand could not."""
         self.shell(
-            "set +e; dpkg --configure -a; systemctl unmask $unit nginx; systemctl --runtime unmask $unit nginx;"
-            "rm -rf $home $venv etc/systemd/system/rackhand-shop@.service; systemctl stop $unit;"
+            "set +e; dpkg --configure -a; systemctl unmask nginx; systemctl --runtime unmask nginx;"
+            "rm -rf $home $venv; systemctl stop 'rackhand-shop@*';"
             "sed -i '/^rackhand-shop:/s,/root,/nonexistent,' etc/passwd; systemctl daemon-reload; true"
         )
         changes(self.run(self.plan, apply=True))
@@ -161,11 +163,7 @@ def bench(fresh: RealHost) -> RealHost:
 ROUNDS = [
     [damage for damage in together if damage is not None]
     for together in zip_longest(
-        *(
-            [(kind, what) for what in damages if (kind, what) not in NOT_YET]
-            for kind, damages in HOST_DAMAGES.items()
-            if kind != Probe.kind
-        )
+        *([(kind, what) for what in damages] for kind, damages in HOST_DAMAGES.items() if kind != Probe.kind)
     )
 ]
 
@@ -181,19 +179,6 @@ def test_damage_is_seen_and_repaired(bench: RealHost, together: list[tuple[str, 
 def test_repairs_leave_nothing_to_do(bench: RealHost) -> None:
     """After all that, a check finds everything as wanted."""
     assert changes(bench.run(bench.plan, apply=False)) == {}
-
-
-@pytest.mark.parametrize(
-    ("kind", "what"),
-    [
-        pytest.param(kind, what, id=f"{kind} {what}", marks=pytest.mark.xfail(strict=True, reason=reason))
-        for (kind, what), reason in NOT_YET.items()
-        if kind in HOST_DAMAGES and what in HOST_DAMAGES[kind]
-    ],
-)
-def test_damage_that_is_not_yet_repaired(bench: RealHost, kind: str, what: str) -> None:
-    """To become a part of the above."""
-    bench.repairs((kind, what))
 
 
 @pytest.mark.parametrize("damage", HOST_DAMAGES[Probe.kind].values(), ids=HOST_DAMAGES[Probe.kind])

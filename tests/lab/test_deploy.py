@@ -63,11 +63,13 @@ def test_the_host_is_as_the_roles_say(site: Site, host: LabHost, eye: Callable[[
     assert seen.socket("tcp://0.0.0.0:80").is_listening
     for app, release in served(host).items():
         assert seen.user(f"rackhand-{app}").shell == "/usr/sbin/nologin"
-        assert seen.service(f"rackhand-{app}@{release}").is_running
+        unit = seen.check_output(f"readlink /opt/rackhand/current/{app}/unit").rpartition("/")[2]
+        assert unit.startswith(f"rackhand-{app}@{release}-")
+        assert seen.service(unit).is_running
         folder = f"/opt/rackhand/apps/{app}/releases/{release}"
         assert seen.file(f"{folder}/env").mode == 0o600
         assert (seen.file(f"{folder}/code").group, seen.file(f"{folder}/code").mode) == (f"rackhand-{app}", 0o750)
-        assert seen.file(f"/opt/rackhand/apps/{app}/current").linked_to == folder
+        assert seen.file(f"/opt/rackhand/current/{app}/release").linked_to == folder
     assert "welcome" not in httpx.get(f"http://{host.address}/").text.lower()
     failed = seen.check_output("systemctl list-units --state=failed --no-legend")
     assert failed == ""
@@ -75,10 +77,14 @@ def test_the_host_is_as_the_roles_say(site: Site, host: LabHost, eye: Callable[[
 
 #: By name: what somebody does to the host by hand, and the kinds of resources that see it.
 DAMAGE = {
-    "a deleted unit": ("rm /etc/systemd/system/rackhand-sync_api@.service", {"systemd_unit"}),
+    "a deleted unit": ("rm /run/systemd/system/rackhand-sync_api@*.service", {"instance"}),
     "an edited unit": (
-        "sed -i s/UMask=0027/UMask=0000/ /etc/systemd/system/rackhand-sync_api@.service; systemctl daemon-reload",
-        {"systemd_unit"},
+        "sed -i s/UMask=0027/UMask=0000/ /run/systemd/system/rackhand-sync_api@*.service; systemctl daemon-reload",
+        {"instance"},
+    ),
+    "a unit edited in the release": (
+        "sed -i s/UMask=0027/UMask=0000/ /opt/rackhand/current/sync_api/release/unit.service",
+        {"release", "instance"},
     ),
     "an edited site": ("sed -i s/server_tokens/#/ /etc/nginx/conf.d/rackhand.conf", {"nginx_site"}),
     "an edited site that nginx has loaded": (
@@ -88,30 +94,31 @@ DAMAGE = {
     "a deleted site": ("rm /etc/nginx/conf.d/rackhand.conf; nginx -s reload", {"nginx_site"}),
     "a stopped instance": ("systemctl stop 'rackhand-sync_api@*'", {"instance"}),
     "a masked instance": (
-        "systemctl mask --now rackhand-sync_api@$(basename $(readlink /opt/rackhand/apps/sync_api/current))",
+        "cd /run/systemd/system; u=$(echo rackhand-sync_api@*.service); systemctl stop $u; rm $u; systemctl mask $u",
         {"instance"},
     ),
     "a masked nginx": ("systemctl mask --now nginx", {"nginx_site"}),
     "a disabled nginx": ("systemctl disable nginx", {"nginx_site"}),
-    "a wrong owner": ("chown daemon /opt/rackhand/apps/sync_api/current/code/app.py", {"release", "instance"}),
-    "a readable secret": ("chmod 644 /opt/rackhand/apps/sync_api/current/env", {"release", "instance"}),
-    "edited code": ("echo >> /opt/rackhand/apps/sync_api/current/code/app.py", {"release", "instance"}),
+    "a wrong owner": ("chown daemon /opt/rackhand/current/sync_api/release/code/app.py", {"release", "instance"}),
+    "a readable secret": ("chmod 644 /opt/rackhand/current/sync_api/release/env", {"release", "instance"}),
+    "edited code": ("echo >> /opt/rackhand/current/sync_api/release/code/app.py", {"release", "instance"}),
     "a removed file of an environment": (
-        "rm $(readlink -f /opt/rackhand/apps/sync_api/current/venv)/lib/python3*/site-packages/flask/app.py",
+        "rm $(readlink -f /opt/rackhand/current/sync_api/release/venv)/lib/python3*/site-packages/flask/app.py",
         {"virtualenv"},
     ),
     "a removed environment": (
-        "rm -r $(readlink -f /opt/rackhand/apps/sync_api/current/venv)",
+        "rm -r $(readlink -f /opt/rackhand/current/sync_api/release/venv)",
         {"virtualenv"},
     ),
-    "a removed record of what is current": ("rm /opt/rackhand/apps/sync_api/current", {"current"}),
+    "a removed record of what is current": ("rm -r /opt/rackhand/current/sync_api", {"current"}),
     "the default site put back": (
         "ln -sf /etc/nginx/sites-available/default /etc/nginx/sites-enabled/default",
         {"link"},
     ),
     "a removed package": ("apt-get -qq -y purge nginx nginx-common 2>&1", {"packages", "nginx_site", "link"}),
     "a user with a shell": ("usermod -s /bin/sh rackhand-sync_api", {"user"}),
-    "a removed boot generator": ("rm /etc/systemd/system-generators/rackhand", {"file"}),
+    "a removed boot script": ("rm /opt/rackhand/boot", {"file"}),
+    "a disabled start at boot": ("systemctl disable rackhand.service", {"link"}),
     "a folder that anyone may write to": ("chmod 777 /opt/rackhand/apps", {"directory"}),
 }
 
@@ -152,7 +159,7 @@ def test_a_bad_release_never_serves(site: Site, host: LabHost, name: str) -> Non
     release = served(host)
     # An older instance may still drain: it is not looked at.
     running = "systemctl list-units --no-legend --plain --state=active --output=json 'rackhand-*@*'"
-    running += f"; systemctl show -p MainPID -p InvocationID rackhand-sync_api@{release['sync_api']}"
+    running += "; systemctl show -p MainPID -p InvocationID $(basename $(readlink /opt/rackhand/current/sync_api/unit))"
     before = host.run(["sh", "-c", running]).stdout
     with (site.apps / "sync_api" / "app.py").open("a") as file:
         file.write(f"\n{code}\n")

@@ -176,7 +176,7 @@ def test_environment_is_exact_and_unprivileged(gateway: LabHost) -> None:
 def test_only_nginx_reaches_the_sockets(gateway: LabHost) -> None:
     """Another user of the host cannot connect to an application's socket, and applications have no privileges."""
     script = "import socket,sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
-    path = "/opt/rackhand/apps/app0/current/app.sock"
+    path = "/opt/rackhand/current/app0/app.sock"
     for user, allowed in (("www-data", True), ("nobody", False)):
         tried = gateway.run(["runuser", "-u", user, "--", "python3", "-c", script, path], check=False)
         assert (tried.returncode == 0) == allowed, (user, tried.stderr)

@@ -74,7 +74,7 @@ def test_both_debian_releases_serve(host: LabHost, eye: Callable[[LabHost], Eye]
     assert seen.system_info.codename == host.image
     assert seen.service("nginx").is_enabled
     for app, release in served(host).items():
-        assert seen.service(f"rackhand-{app}@{release}").is_running
+        assert seen.service(f"rackhand-{app}@{release}-1").is_running
     assert seen.check_output("systemctl list-units --state=failed --no-legend") == ""
 
 
@@ -126,7 +126,7 @@ def test_provision_makes_a_new_host_ready(lab: Lab, tmp_path: Path, eye: Callabl
     seen = eye(host)
     assert seen.package("nginx").is_installed
     assert seen.service("nginx").is_running
-    assert seen.file("/etc/systemd/system-generators/rackhand").mode == 0o755
+    assert seen.service("rackhand").is_enabled
     assert seen.file("/var/lib/rackhand").mode == 0o700
     assert seen.file("/opt/rackhand/apps").listdir() == []
     assert not seen.user("rackhand-small").exists

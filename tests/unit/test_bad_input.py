@@ -156,7 +156,7 @@ SETTINGS = {
     "key of another world": (
         app("x: 2"),
         "all.yml:6: apps.shop.x: unknown key: there are app, drain, env, groups, health, health_timeout, path, "
-        "route, server, threads, timeout, worker, worker_memory, workers",
+        "route, server, settle, strategy, threads, timeout, worker, worker_memory, workers",
     ),
     "missing keys": (
         "apps:\n  shop:\n    health: /\n",
@@ -294,7 +294,7 @@ SETTINGS = {
         "all.yml:6: apps.shop.workers: should be a whole number, \"auto\" or an expression, got 'four'\n"
         "all.yml:7: apps.shop.env.A: should be text: quote it\n"
         "all.yml:8: apps.shop.nope: unknown key: there are app, drain, env, groups, health, health_timeout, path, "
-        "route, server, threads, timeout, worker, worker_memory, workers",
+        "route, server, settle, strategy, threads, timeout, worker, worker_memory, workers",
     ),
 }
 

@@ -6,7 +6,6 @@ After a change that was meant: RACKHAND_GOLDEN=write .venv/bin/pytest tests/unit
 import ast
 import os
 import re
-import subprocess
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +17,12 @@ import roles
 from rackhand.agent import layout
 from rackhand.agent.plan import Plan
 from rackhand.agent.resource import Resource
-from rackhand.agent.resources import Instance, Link, Packages, Release, Virtualenv
+from rackhand.agent.resources import File, Instance, Link, Packages, Release, Virtualenv
 from rackhand.bundle import Bundle
 from rackhand.inventory import Origin
 from rackhand.planning import Role, plan
 from rackhand.settings import App, ConnectionSettings, HostSettings, NginxSettings
 from rackhand.target import Target
-from rackhand.templates import render
 from roles import operations, serving
 from roles.nginx import site
 from roles.python_app import environment_file, release, virtualenv
@@ -91,19 +89,20 @@ def ids(resources: Iterable[Resource]) -> str:
 
 
 @pytest.mark.parametrize("app", [ASYNC_API, SYNC_API], ids=lambda app: app.name)
-def test_units(app: App) -> None:
-    check(f"rackhand-{app.name}@.service", serving.unit(app))
+@pytest.mark.parametrize("strategy", ["beside", "restart"])
+def test_units(app: App, strategy: Any) -> None:
+    """Of an instance; and with the strategy restart, those that hold the socket."""
+    for file, text in serving.units(replace(app, strategy=strategy)).items():
+        check(f"{app.name}.{strategy}.{file}", text)
 
 
 @pytest.mark.parametrize("worker", ["uvicorn", "asgi", "sync", "gthread"])
-@pytest.mark.parametrize("where", ["prefix", "root"])
-def test_gunicorn_configuration(worker: Any, where: str) -> None:
-    """For every kind of worker, under a prefix and at the root; Python can read each."""
+def test_gunicorn_configuration(worker: Any) -> None:
+    """For every kind of worker; Python can read each."""
     app = replace(ASYNC_API if worker in ("uvicorn", "asgi") else SYNC_API, worker=worker)
-    app = replace(app, route="/" if where == "root" else app.route)
     text = serving.configuration(app, target(app))
     ast.parse(text)
-    check(f"gunicorn.conf.py.{worker}.{where}", text)
+    check(f"gunicorn.conf.py.{worker}", text)
 
 
 @pytest.mark.parametrize(
@@ -121,12 +120,12 @@ def test_nginx_site(name: str, of: Target) -> None:
     check(f"nginx.conf.{name}", site(of))
 
 
-def generator(apps: Path | str) -> str:
-    return render("generator.sh.j2", apps=str(apps), systemd=layout.SYSTEMD)
-
-
-def test_generator() -> None:
-    check("generator.sh", generator(layout.APPS))
+def test_what_starts_at_boot() -> None:
+    made = {resource.name: resource for resource in plan(target(), roles.PROVISION)}
+    for path in (layout.BOOT, "rackhand.service"):
+        resource = made[path]
+        assert isinstance(resource, File)
+        check(f"boot.{resource.name.rpartition('/')[2]}", resource.content)
 
 
 @pytest.mark.parametrize(
@@ -223,11 +222,12 @@ def test_another_interpreter_or_package_is_another_environment(other: Target) ->
         (replace(SYNC_API, env={"LOG_LEVEL": "debug"}), BUNDLES["sync_api"]),
         (replace(SYNC_API, worker="sync"), BUNDLES["sync_api"]),
         (replace(SYNC_API, workers=7), BUNDLES["sync_api"]),
-        (replace(SYNC_API, route="/other"), BUNDLES["sync_api"]),
+        (replace(SYNC_API, drain=99), BUNDLES["sync_api"]),
+        (replace(SYNC_API, strategy="restart"), BUNDLES["sync_api"]),
         (replace(SYNC_API, groups=()), BUNDLES["sync_api"]),
         (replace(SYNC_API, app="app:other"), BUNDLES["sync_api"]),
     ],
-    ids=["code", "env", "worker", "workers", "route", "unit", "object"],
+    ids=["code", "env", "worker", "workers", "drain", "strategy", "unit", "object"],
 )
 def test_whatever_changes_is_another_release(app: App, bundle: Bundle) -> None:
     """Because what changes is started beside the old, and not in its place."""
@@ -241,8 +241,9 @@ def test_whatever_changes_is_another_release(app: App, bundle: Bundle) -> None:
         target(SYNC_API, ASYNC_API),
         target(SYNC_API, ipv6=False, memory_mb=8192),
         replace(target(SYNC_API), uv="d" * 64),
+        target(replace(SYNC_API, route="/other")),
     ],
-    ids=["another application", "facts that do not matter", "another uv"],
+    ids=["another application", "facts that do not matter", "another uv", "another route"],
 )
 def test_what_does_not_matter_makes_no_new_release(other: Target) -> None:
     """Or every deploy would restart everything."""
@@ -256,9 +257,14 @@ def test_a_release_is_what_its_instance_runs() -> None:
     (instance,) = (resource for resource in made if isinstance(resource, Instance))
     (environment,) = (resource for resource in made if isinstance(resource, Virtualenv))
     assert instance.release == one.release
-    assert dict(one.links) == {"venv": layout.venv(environment.key), "app.sock": instance.socket}
-    assert {name: mode for name, _, mode in one.files} == {"gunicorn.conf.py": "0640", "env": "0600"}
-    assert instance.health == "/sync-api/health"
+    assert dict(one.links) == {"venv": layout.venv(environment.key)}
+    assert {name: mode for name, _, mode in one.files} == {
+        **{"gunicorn.conf.py": "0640", "env": "0600", "unit.service": "0644"}
+    }
+    (unit,) = (text for name, text, _ in one.files if name == "unit.service")
+    assert f"WorkingDirectory={one.path}/code\n" in unit
+    assert serving.RELEASE not in unit
+    assert (instance.health, instance.prefix) == ("/sync-api/health", "/sync-api")
 
 
 # How an application is served
@@ -302,32 +308,6 @@ def test_workers_follow_the_host(cores: int, memory: int, workers: int) -> None:
 def test_nginx_settings_are_used(nginx: NginxSettings, line: str) -> None:
     of = target(ASYNC_API)
     assert line in site(replace(of, settings=replace(of.settings, nginx=nginx)))
-
-
-# What starts at boot
-
-
-def test_generator_starts_what_is_current(tmp_path: Path) -> None:
-    """One instance for each application that has a current release, and nothing for the others; it never fails."""
-    apps, out = tmp_path / "apps", tmp_path / "out"
-    for app, current in {"one": "releases/abc", "two": "releases/def", "none": None}.items():
-        (apps / app / "releases").mkdir(parents=True)
-        if current:
-            (apps / app / "current").symlink_to(current)
-    assert _generate(apps, out) == {
-        "rackhand-one@abc.service": "/etc/systemd/system/rackhand-one@.service",
-        "rackhand-two@def.service": "/etc/systemd/system/rackhand-two@.service",
-    }
-
-
-def test_generator_on_a_host_without_applications(tmp_path: Path) -> None:
-    assert _generate(tmp_path / "absent", tmp_path / "out") == {}
-
-
-def _generate(apps: Path, out: Path) -> dict[str, str]:
-    subprocess.run(["sh", "-c", generator(apps), "sh", str(out)], check=True)
-    wants = out / "multi-user.target.wants"
-    return {link.name: os.readlink(link) for link in wants.iterdir()} if wants.exists() else {}
 
 
 # Hostile values. tests/lab/test_contract.py asks systemd's own parser, nginx and Python the same.

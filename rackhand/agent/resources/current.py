@@ -65,7 +65,7 @@ class Current(Resource):
     def _serves(self, system: System, app: str, release: str) -> str | None:
         here = serving.current(system).get(app)
         if here is None or here.release != release:
-            return here and here.release
+            return None if here is None else here.release
         if here != self._wanted(system, app, release):
             return f"{release}, by another instance"
         noted = serving.activated(system, app, release)
