@@ -187,6 +187,8 @@ class Report:
         if host.outcome == "undone":
             how = "with the errors above" if host.undo_failed else "what served before serves again"
             return f"the switch was undone, {how}"
+        if host.phase == "retire":
+            return "the new releases serve"
         # What fails behind the preparations is undone, unless nothing had been applied there.
         if self.check or (host.phase != "prepare" and not host.changed):
             return "nothing was changed"

@@ -1,6 +1,6 @@
 """The instances of an application's release, and the switch to them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rackhand.agent.resource import Resource
 from rackhand.agent.resources import Current, Instance, Retired
@@ -14,7 +14,8 @@ def gunicorn(target: Target) -> Iterator[Resource]:
     """With all applications of the host at once, one that is declared no longer stops serving."""
     only = target.apps == target.settings.apps
     chosen = [(app, release(app, target).release) for app in target.apps]
-    yield from switched(chosen, only=only)
+    started = [instance(app, name, venv=virtualenv(app, target).key) for app, name in chosen]
+    yield from switched(chosen, started, only=only)
     yield Retired(
         current=tuple((app.name, release_id) for app, release_id in chosen),
         venvs=tuple(dict.fromkeys(virtualenv(app, target).key for app in target.apps)),
@@ -23,10 +24,11 @@ def gunicorn(target: Target) -> Iterator[Resource]:
     )
 
 
-def switched(chosen: Sequence[tuple[App, str]], *, only: bool = False) -> Iterator[Resource]:
+def switched(
+    chosen: Sequence[tuple[App, str]], started: Iterable[Instance], *, only: bool = False
+) -> Iterator[Resource]:
     """Releases, started and made current."""
-    for app, release_id in chosen:
-        yield instance(app, release_id)
+    yield from started
     yield Current(
         releases=tuple((app.name, release_id) for app, release_id in chosen),
         only=only,
@@ -34,7 +36,7 @@ def switched(chosen: Sequence[tuple[App, str]], *, only: bool = False) -> Iterat
     )
 
 
-def instance(app: App, release_id: str, *, replaces: str = "") -> Instance:
+def instance(app: App, release_id: str, *, replaces: str = "", venv: str = "") -> Instance:
     return Instance(
         app=app.name,
         release=release_id,
@@ -45,6 +47,7 @@ def instance(app: App, release_id: str, *, replaces: str = "") -> Instance:
         drain=app.drain,
         strategy=app.strategy,
         replaces=replaces,
+        venv=venv,
         # With this strategy, starting the new one stops the old one.
         stage="switch" if app.strategy == "restart" else "prepare",
     )

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from rackhand.agent.plan import Plan
-from rackhand.agent.resource import Resource
-from rackhand.agent.resources import Current, Retired
+from rackhand.agent.resources import Instance, Retired
 from rackhand.settings import App, HostSettings
 from roles.gunicorn import instance, switched
 from roles.nginx import probe
@@ -12,22 +11,19 @@ from roles.nginx import probe
 
 def rolled_back(releases: Sequence[tuple[App, str]], host: HostSettings) -> Plan:
     """Earlier releases, started beside the current ones, switched to and proven."""
-    return _proven(switched(releases), releases, host)
+    return _proven(releases, [instance(app, release) for app, release in releases], host)
 
 
 def restarted(instances: Sequence[tuple[App, str, str]], host: HostSettings) -> Plan:
     """The same releases, each as a new instance in place of the one that is named."""
-    releases = [(app, release) for app, release, _ in instances]
     started = [instance(app, release, replaces=old) for app, release, old in instances]
-    shared = tuple(app.name for app, _ in releases if app.strategy == "restart")
-    current = Current(releases=tuple((app.name, release) for app, release in releases), shared=shared)
-    return _proven([*started, current], releases, host)
+    return _proven([(app, release) for app, release, _ in instances], started, host)
 
 
-def _proven(resources: Iterable[Resource], releases: Sequence[tuple[App, str]], host: HostSettings) -> Plan:
+def _proven(releases: Sequence[tuple[App, str]], started: Sequence[Instance], host: HostSettings) -> Plan:
     current = tuple((app.name, release) for app, release in releases)
     retired = Retired(current=current, venvs=(), keep=host.keep_releases)
-    return Plan.of([*resources, *(probe(app) for app, _ in releases), *([retired] if releases else [])])
+    return Plan.of([*switched(releases, started), *(probe(app) for app, _ in releases), retired])
 
 
 def smoke_tests(apps: Iterable[App]) -> Plan:

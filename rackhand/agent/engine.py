@@ -101,7 +101,8 @@ def run(
             else:
                 outcome.ok += 1
         emit("resource", id=resource.id, stage=resource.stage, seconds=round(time.monotonic() - started, 4), **result)
-    if failure is not None and outcome.applied:
+    # By then the new has proven itself, and the old may have been told to stop.
+    if failure is not None and outcome.applied and failure.resource.stage != "retire":
         _undo(outcome, plan, system, emit, failure)
     return outcome
 

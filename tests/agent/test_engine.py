@@ -233,6 +233,14 @@ def test_preparations_alone_are_no_switch_that_was_undone(trial: Trial) -> None:
     assert trial.notices == []
 
 
+def test_what_fails_behind_the_proof_undoes_nothing(trial: Trial) -> None:
+    """Once the new has proven itself the old may be told to stop: going back to it would be worse than a leftover."""
+    trial.has(a="old")
+    trial.run(Step(step="a", stage="switch"), Step(step="b", stage="retire", breaks=OSError))
+    assert trial.notes == ["apply a", "apply b"]
+    assert (trial.outcome.failed, trial.outcome.undone) == (1, False)
+
+
 def test_a_check_that_fails_undoes_nothing(trial: Trial) -> None:
     """Without an apply there is nothing to undo."""
     trial.has(a="new", b="old")

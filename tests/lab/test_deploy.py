@@ -75,16 +75,19 @@ def test_the_host_is_as_the_roles_say(site: Site, host: LabHost, eye: Callable[[
     assert failed == ""
 
 
+#: Where an instance is not as wanted, another one is started beside it, made current, and the first one retired.
+ANOTHER = {"instance", "current", "retired"}
+
 #: By name: what somebody does to the host by hand, and the kinds of resources that see it.
 DAMAGE = {
-    "a deleted unit": ("rm /run/systemd/system/rackhand-sync_api@*.service", {"instance"}),
+    "a deleted unit": ("rm /run/systemd/system/rackhand-sync_api@*.service", ANOTHER),
     "an edited unit": (
         "sed -i s/UMask=0027/UMask=0000/ /run/systemd/system/rackhand-sync_api@*.service; systemctl daemon-reload",
-        {"instance"},
+        ANOTHER,
     ),
     "a unit edited in the release": (
         "sed -i s/UMask=0027/UMask=0000/ /opt/rackhand/current/sync_api/release/unit.service",
-        {"release", "instance"},
+        {"release", *ANOTHER},
     ),
     "an edited site": ("sed -i s/server_tokens/#/ /etc/nginx/conf.d/rackhand.conf", {"nginx_site"}),
     "an edited site that nginx has loaded": (
@@ -92,23 +95,23 @@ DAMAGE = {
         {"nginx_site"},
     ),
     "a deleted site": ("rm /etc/nginx/conf.d/rackhand.conf; nginx -s reload", {"nginx_site"}),
-    "a stopped instance": ("systemctl stop 'rackhand-sync_api@*'", {"instance"}),
+    "a stopped instance": ("systemctl stop 'rackhand-sync_api@*'", ANOTHER),
     "a masked instance": (
         "cd /run/systemd/system; u=$(echo rackhand-sync_api@*.service); systemctl stop $u; rm $u; systemctl mask $u",
-        {"instance"},
+        ANOTHER,
     ),
     "a masked nginx": ("systemctl mask --now nginx", {"nginx_site"}),
     "a disabled nginx": ("systemctl disable nginx", {"nginx_site"}),
-    "a wrong owner": ("chown daemon /opt/rackhand/current/sync_api/release/code/app.py", {"release", "instance"}),
-    "a readable secret": ("chmod 644 /opt/rackhand/current/sync_api/release/env", {"release", "instance"}),
-    "edited code": ("echo >> /opt/rackhand/current/sync_api/release/code/app.py", {"release", "instance"}),
+    "a wrong owner": ("chown daemon /opt/rackhand/current/sync_api/release/code/app.py", {"release", *ANOTHER}),
+    "a readable secret": ("chmod 644 /opt/rackhand/current/sync_api/release/env", {"release", *ANOTHER}),
+    "edited code": ("echo >> /opt/rackhand/current/sync_api/release/code/app.py", {"release", *ANOTHER}),
     "a removed file of an environment": (
         "rm $(readlink -f /opt/rackhand/current/sync_api/release/venv)/lib/python3*/site-packages/flask/app.py",
-        {"virtualenv"},
+        {"virtualenv", *ANOTHER},
     ),
     "a removed environment": (
         "rm -r $(readlink -f /opt/rackhand/current/sync_api/release/venv)",
-        {"virtualenv"},
+        {"virtualenv", *ANOTHER},
     ),
     "a removed record of what is current": ("rm -r /opt/rackhand/current/sync_api", {"current"}),
     "the default site put back": (

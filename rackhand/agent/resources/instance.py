@@ -30,7 +30,8 @@ class Instance(Resource):
     """`health` is the path that must answer with a status of 200 to 299, within `timeout` seconds of the start;
     `prefix` is the part of it under which nginx serves the application. A new instance must stay healthy for `settle`
     seconds before it counts as started. An instance called `replaces` does not count: another one is started in its
-    place. `drain` is how many seconds the old instance may take to end.
+    place. `drain` is how many seconds the old instance may take to end. `venv` is the environment that it uses, where
+    that is a part of the plan.
 
     Whatever is wrong with an instance, a new one is started beside it. Only with the strategy `restart` the old one is
     stopped first; systemd holds the socket meanwhile, so that requests wait."""
@@ -46,13 +47,14 @@ class Instance(Resource):
     settle: int = 0
     strategy: Strategy = "beside"
     replaces: str = ""
+    venv: str = ""
 
     @property
     def name(self) -> str:
         return f"{self.app}/{self.release}"
 
     def follows(self, system: System) -> tuple[str, ...]:
-        return (f"release:{self.name}",)
+        return (f"release:{self.name}", f"virtualenv:{self.venv}")
 
     def units(self) -> tuple[str, ...]:
         return (layout.unit("*", "*"),)

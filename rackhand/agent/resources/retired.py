@@ -131,9 +131,10 @@ class Retired(Resource):
         if failed:
             system.systemctl("reset-failed", *failed)
         unit_files = self._unit_files(system)
-        listeners = [os.path.basename(path) for path in unit_files if "@" not in path]
-        if listeners:
-            system.systemctl("stop", *listeners)
+        listeners = system.show(*(os.path.basename(path) for path in unit_files if "@" not in path))
+        held = [unit["Id"] for unit in listeners if unit["ActiveState"] == "active"]
+        if held:
+            system.systemctl("stop", *held)
         for path in unit_files:  # systemd keeps what it knows of a unit until its last process has ended
             files.remove(system.path(path))
         for name in self._releases(system):
