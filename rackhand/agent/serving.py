@@ -73,10 +73,11 @@ def make_current(system: System, apps: Mapping[str, Serving]) -> None:
     files.put_folder(coming, system.path(layout.CURRENT))
 
 
-def health(system: System, socket: str, path: str, prefix: str) -> str:
+def health(system: System, socket: str, path: str, prefix: str, timeout: float = 5) -> str:
     """`ok`, or what is wrong."""
+    headers = {PREFIX_HEADER: prefix} if prefix else {}
     try:
-        status, _ = http.get(system.path(socket), path, headers={PREFIX_HEADER: prefix} if prefix else {})
+        status, _ = http.get(system.path(socket), path, headers=headers, timeout=timeout)
     except OSError as error:
         return f"no answer: {error}"
     return "ok" if http.healthy(status) else f"status {status}"

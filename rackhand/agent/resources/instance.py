@@ -86,8 +86,8 @@ class Instance(Resource):
             return layout.shared_socket(self.app)
         return f"{layout.runtime(self.app, instance)}/app.sock"
 
-    def _health(self, system: System, instance: str) -> str:
-        return serving.health(system, self._socket(instance), self.health, self.prefix)
+    def _health(self, system: System, instance: str, timeout: float = 5) -> str:
+        return serving.health(system, self._socket(instance), self.health, self.prefix, timeout)
 
     def apply(self, system: System, actual: State) -> None:
         here = serving.current(system).get(self.app)
@@ -179,8 +179,11 @@ class Instance(Resource):
         settled = time.monotonic() + self.settle
         deadline = settled + self.timeout
         erring_since: float | None = None
+        patience = 0.5
         while True:
-            health = self._health(system, instance)
+            # Of a socket that systemd holds, a lack of answers does not tell whether the application still runs.
+            health = self._health(system, instance, patience)
+            patience = min(5, patience * 2)
             now = time.monotonic()
             if health == "ok" and now >= settled:
                 return
