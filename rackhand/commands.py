@@ -108,7 +108,10 @@ def rollback(options: Options, *, app: str | None, release: str | None) -> int:
             (declared, _rollback_release(host, declared, conversation.facts, release, named=app is not None))
             for declared in only[host.name]
         ]
-        planned = rolled_back([(declared, to) for declared, to in chosen if to is not None], host)
+        found = [(declared, to) for declared, to in chosen if to is not None]
+        if release is not None and not found:
+            raise UserError(f"--release {release}: no application of {host.name} has a release of this name")
+        planned = rolled_back(found, host)
         yield from _run(conversation, planned, run=run, apply=True, host=host, blob=_no_blob)
 
     fleet = Fleet(targets, work, forks=options.forks)
