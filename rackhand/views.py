@@ -9,6 +9,7 @@ from rackhand.commands import Options, gather
 from rackhand.conversation import Conversation
 from rackhand.errors import UserError
 from rackhand.output.printable import printable
+from rackhand.output.words import how_it_ended, run_in_words
 from rackhand.report import Report
 from rackhand.settings import HostSettings
 from rackhand.tables import table
@@ -35,13 +36,18 @@ def facts(options: Options) -> int:
 
 
 def status(options: Options, *, app: str | None) -> int:
-    """Prints a line for every running instance, and one for every application without."""
+    """Prints a line for every running instance, and one for every application without; then of each host how the last
+    run ended that could change it."""
+    last_runs: dict[str, dict[str, Any]] = {}
 
     def ask(host: HostSettings, conversation: Conversation) -> list[dict[str, Any]]:
         from roles.serving import prefix
 
         health = {declared.name: prefix(declared) + declared.health for declared in host.apps}
-        instances = conversation.ask("status", health=health)["instances"]
+        answer = conversation.ask("status", health=health)
+        instances = answer["instances"]
+        if answer["last_run"] is not None:
+            last_runs[host.name] = answer["last_run"]
         apps = conversation.facts["apps"]
         known = dict.fromkeys([*apps, *health])
         rows = []
@@ -50,7 +56,10 @@ def status(options: Options, *, app: str | None) -> int:
             running = [instance for instance in instances if instance["app"] == name]
             if current not in [instance["release"] for instance in running]:
                 running.insert(0, {"app": name, "release": current, "state": "not running"})
-            rows += [{**instance, "current": instance["release"] == current} for instance in running]
+            rows += [
+                {**instance, "current": instance["release"] == current, "last_run": answer["last_run"]}
+                for instance in running
+            ]
         return rows
 
     answers, report = gather(options, ask)
@@ -60,6 +69,8 @@ def status(options: Options, *, app: str | None) -> int:
     elif found:
         header = ("HOST", "APP", "RELEASE", "STATE", "SINCE", "WORKERS", "MEMORY", "RESTARTS", "HEALTH")
         print(table(header, [_status_row(host, row) for host, rows in found.items() for row in rows]))
+        for host, last in ((host, last_runs[host]) for host in found if host in last_runs):
+            print(printable(f"{host}: {run_in_words(last)} {how_it_ended(last)}"))
     return _complain(report)
 
 

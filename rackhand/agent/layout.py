@@ -6,6 +6,7 @@
 /opt/rackhand/uv/DIGEST                    the uv that makes them
 /run/rackhand-APP/ID/app.sock              the socket of one instance
 /var/lib/rackhand/runs/RUN.jsonl           the events of a run
+/var/lib/rackhand/runs/last                link to those of the last one
 """
 
 BASE = "/opt/rackhand"
@@ -14,6 +15,7 @@ VENVS = f"{BASE}/venvs"
 UV = f"{BASE}/uv"
 STATE = "/var/lib/rackhand"
 RUNS = f"{STATE}/runs"
+LAST_RUN = f"{RUNS}/last"
 INCOMING = f"{STATE}/incoming"
 LOCK = "/run/rackhand.lock"
 SYSTEMD = "/etc/systemd/system"
