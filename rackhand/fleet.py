@@ -13,6 +13,9 @@ from rackhand.transport import Lost, Unreachable
 #: What is done on a host once its facts are known: it yields the events.
 Work = Callable[[HostSettings, Conversation], Iterator[Event]]
 
+#: Seconds between two looks at signals: one that comes just as a wait begins does not end that.
+_LOOK = 0.5
+
 
 class Fleet:
     """The hosts of one run. Iterating over it starts the work and gives every event of every host, each with its host's
@@ -36,7 +39,10 @@ class Fleet:
         failure: Exception | None = None
         left = len(self._hosts)
         while left and not self._given_up():
-            event = self._events.get()
+            try:
+                event = self._events.get(timeout=_LOOK)
+            except queue.Empty:
+                continue
             if event["event"] == "left":
                 left -= 1
                 failure = failure or event["failure"]
