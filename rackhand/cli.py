@@ -1,6 +1,7 @@
 """Invoke's program with Rackhand's exit codes: bad options and bad input end with 5, Ctrl-C with 99."""
 
 import os
+import signal
 import sys
 from typing import Any
 
@@ -35,6 +36,10 @@ class _Program(Program):
 
     def execute(self) -> None:
         self.executing = True
+        # A polite request to end, or a terminal that is closed, is an interrupt, so that all is put back in order.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, signal.default_int_handler)
         try:
             super().execute()
         except KeyboardInterrupt:

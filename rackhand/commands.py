@@ -28,6 +28,9 @@ from rackhand.uv import packed
 
 INTERRUPTED = 99
 
+#: Seconds within which signals count as one interrupt: a terminal and a wrapper may both pass on the same Ctrl-C.
+ONE_INTERRUPT = 0.5
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -89,7 +92,7 @@ def converge(
             return data[digest] if digest in data else uv.path.read_bytes()
 
         planned = plan(target, roles)
-        yield from _run(conversation, planned, run=run, apply=not check, host=host, blob=blob)
+        yield from _run(conversation, planned, run=run, command=command, apply=not check, host=host, blob=blob)
 
     fleet = Fleet(targets, work, forks=options.forks, install_python=not check)
     return _show(fleet, targets, options, run=run, command=command, check=check, diff=diff)
@@ -112,7 +115,7 @@ def rollback(options: Options, *, app: str | None, release: str | None) -> int:
         if release is not None and not found:
             raise UserError(f"--release {release}: no application of {host.name} has a release of this name")
         planned = rolled_back(found, host)
-        yield from _run(conversation, planned, run=run, apply=True, host=host, blob=_no_blob)
+        yield from _run(conversation, planned, run=run, command="rollback", apply=True, host=host, blob=_no_blob)
 
     fleet = Fleet(targets, work, forks=options.forks)
     return _show(fleet, targets, options, run=run, command="rollback", check=False)
@@ -133,7 +136,7 @@ def restart(options: Options, *, app: str | None) -> int:
                 raise UserError(f"{declared.name} does not serve on {host.name}: deploy it first")
         current = [(app, known[app.name]["current"], known[app.name]["instance"]) for app in only[host.name]]
         planned = restarted(current, host)
-        yield from _run(conversation, planned, run=run, apply=True, host=host, blob=_no_blob)
+        yield from _run(conversation, planned, run=run, command="restart", apply=True, host=host, blob=_no_blob)
 
     fleet = Fleet(targets, work, forks=options.forks)
     return _show(fleet, targets, options, run=run, command="restart", check=False)
@@ -149,7 +152,7 @@ def smoke(options: Options, *, app: str | None) -> int:
 
     def work(host: HostSettings, conversation: Conversation) -> Iterator[Event]:
         planned = smoke_tests(only[host.name])
-        yield from _run(conversation, planned, run=run, apply=False, host=host, blob=_no_blob)
+        yield from _run(conversation, planned, run=run, command="smoke", apply=False, host=host, blob=_no_blob)
 
     fleet = Fleet(targets, work, forks=options.forks)
     return _show(fleet, targets, options, run=run, command="smoke", check=False)
@@ -216,12 +219,13 @@ def _run(
     planned: Plan,
     *,
     run: str,
+    command: str,
     apply: bool,
     host: HostSettings,
     blob: Callable[[str], bytes],
 ) -> Iterator[Event]:
     yield {"event": "planned", "resources": len(planned)}
-    yield from conversation.run(planned, run=run, apply=apply, secrets=host.secrets, blob=blob)
+    yield from conversation.run(planned, run=run, command=command, apply=apply, secrets=host.secrets, blob=blob)
 
 
 def _show(
@@ -246,7 +250,7 @@ def _show(
 
         def handle(event: Event) -> None:
             nonlocal report
-            event = {**event, "at": round(time.monotonic() - started, 3)}
+            event = {"run": run, **event, "at": round(time.monotonic() - started, 3)}
             report = report.after(event)
             log.write(event)
             renderer.handle(event)
@@ -270,9 +274,23 @@ def _show(
 
 @contextlib.contextmanager
 def _interrupts_told_to(fleet: Fleet) -> Iterator[None]:
-    """Ctrl-C becomes an event among the others, so that it can break nothing in the middle."""
-    before = signal.signal(signal.SIGINT, lambda number, frame: fleet.tell({"event": "interrupt"}))
+    """Ctrl-C becomes an event among the others, so that it can break nothing in the middle; so does a polite request to
+    end, or a terminal that is closed."""
+    last = -ONE_INTERRUPT
+
+    def tell(number: int, frame: object) -> None:
+        nonlocal last
+        if time.monotonic() - last >= ONE_INTERRUPT:
+            last = time.monotonic()
+            fleet.tell({"event": "interrupt"})
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        # Who has set it to be ignored, as nohup does, wants the run to go on.
+        if number != signal.SIGHUP or handler != signal.SIG_IGN:
+            signal.signal(number, tell)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

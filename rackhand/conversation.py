@@ -1,7 +1,10 @@
 """One conversation with one host: connect, hear its facts, ask a question or send a plan, pass its events on."""
 
 import contextlib
+import getpass
 import json
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -19,6 +22,15 @@ CHUNK = 2**18
 
 #: How every event of the agent begins.
 _EVENT = b'{"event":'
+
+
+def _who() -> str:
+    """Who runs this, and where, for the host's records."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a user that the machine has no name for
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 class Refused(Exception):
@@ -97,12 +109,14 @@ class Conversation:
         plan: Plan,
         *,
         run: str,
+        command: str,
         apply: bool,
         secrets: tuple[str, ...],
         blob: Callable[[str], bytes],
     ) -> Iterator[Event]:
         """Sends the plan and yields the events of its run, the last one `end`. Raises Lost."""
-        self._send({"run": run, "plan": plan.to_wire(), "apply": apply, "secrets": secrets})
+        told = {"run": run, "command": command, "who": _who()}
+        self._send({**told, "plan": plan.to_wire(), "apply": apply, "secrets": secrets})
         for event in self.events():
             if event["event"] == "need":
                 for digest in event["blobs"]:
@@ -110,9 +124,13 @@ class Conversation:
                     yield {"event": "upload", "bytes": len(data)}
                     self._send({"blob": digest, "size": len(data)}, data)
                 continue
-            yield event
             if event["event"] == "end":
+                # Else the next run would tell how this one has ended.
+                with contextlib.suppress(Lost):
+                    self._send({"heard": True})
+                yield event
                 return
+            yield event
         raise Lost(f"the agent ended early{self._said()}")
 
     def cancel(self) -> None:

@@ -13,6 +13,9 @@ from rackhand.transport import Lost, Unreachable
 #: What is done on a host once its facts are known: it yields the events.
 Work = Callable[[HostSettings, Conversation], Iterator[Event]]
 
+#: Seconds between two looks at signals: one that comes just as a wait begins does not end that.
+_LOOK = 0.5
+
 
 class Fleet:
     """The hosts of one run. Iterating over it starts the work and gives every event of every host, each with its host's
@@ -35,8 +38,11 @@ class Fleet:
             threading.Thread(target=self._take_from, args=(waiting,), daemon=True).start()
         failure: Exception | None = None
         left = len(self._hosts)
-        while left:
-            event = self._events.get()
+        while left and not self._given_up():
+            try:
+                event = self._events.get(timeout=_LOOK)
+            except queue.Empty:
+                continue
             if event["event"] == "left":
                 left -= 1
                 failure = failure or event["failure"]
@@ -44,6 +50,12 @@ class Fleet:
                 yield event
         if failure is not None:
             raise failure
+
+    def _given_up(self) -> bool:
+        """After an interrupt, hosts that are still being connected to are not waited for: nothing has been asked of
+        them. Those with a conversation are."""
+        with self._guard:
+            return self._cancelled.is_set() and not self._open and self._events.empty()
 
     def tell(self, event: Event) -> None:
         """Adds an event of the controller's own. Safe to call from a signal handler."""
@@ -73,9 +85,10 @@ class Fleet:
             tell({"event": "error", "reason": str(error)})
             return
         with self._guard:
-            self._open[host.name] = conversation
+            if not self._cancelled.is_set():
+                self._open[host.name] = conversation
         try:
-            if self._cancelled.is_set():  # while it was connecting
+            if host.name not in self._open:  # interrupted while it was connecting
                 return
             tell({"event": "facts", "facts": conversation.facts})
             for event in self._work(host, conversation):
@@ -86,13 +99,13 @@ class Fleet:
             tell({"event": "lost", "reason": str(error)})
         finally:
             with self._guard:
-                del self._open[host.name]
+                self._open.pop(host.name, None)
             conversation.close()
 
     def cancel(self) -> None:
         """Asks all agents that have not begun the switch to stop, and begins on no further host."""
-        self._cancelled.set()
         with self._guard:
+            self._cancelled.set()
             for conversation in self._open.values():
                 # Not here: it waits for data that is being sent, and a second Ctrl-C must not.
                 threading.Thread(target=conversation.cancel, daemon=True).start()

@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 Event = Mapping[str, Any]
 
-#: How far a host has come. After "uploading" these are the stages of its plan.
-Phase = Literal["waiting", "connecting", "planning", "planned", "uploading", "prepare", "switch", "verify", "retire"]
+#: How far a host has come; "queued" is behind another run. After "uploading" these are the stages of its plan.
+Phase = Literal[
+    "waiting", "connecting", "planning", "planned", "queued", "uploading", "prepare", "switch", "verify", "retire"
+]
 #: How a host ended.
 Outcome = Literal["ok", "failed", "undone", "unreachable", "lost", "interrupted"]
 
@@ -38,6 +40,8 @@ class HostReport:
     failed: int = 0
     skipped: int = 0
     reason: str | None = None
+    #: The run that the host is queued behind, and what that is at.
+    behind: str | None = None
     log: tuple[str, ...] = ()
     #: The host has told of errors. While it works they end it, so these are from taking its changes back.
     undo_failed: bool = False
@@ -74,6 +78,11 @@ class HostReport:
                 return replace(self, phase="planning")
             case "planned":
                 return replace(self, phase="planned", resources=event["resources"])
+            case "other":
+                # What is another run's is not counted here.
+                return replace(self, phase="queued", behind=_at(event["of"], event["said"]))
+            case "start":
+                return replace(self, phase="planned", behind=None)
             case "need" | "upload":
                 return replace(self, phase="uploading")
             case "begin":
@@ -108,9 +117,13 @@ class HostReport:
         """The report once the run is over and no more will be heard of this host."""
         if self.outcome is not None or self.phase == "waiting":
             return self
-        if self.phase in _UNASKED:
+        if self.phase in (*_UNASKED, "queued"):
             return self.over("interrupted", at, None)
         return self.over("lost", at, "the run ended before the host did")
+
+
+def _at(run: str, said: Event) -> str:
+    return f"behind run {run}" + (f" at {said['id']}" if "id" in said else "")
 
 
 def _outcome(end: Event) -> Outcome:

@@ -9,6 +9,7 @@ from rackhand.commands import Options, gather
 from rackhand.conversation import Conversation
 from rackhand.errors import UserError
 from rackhand.output.printable import printable
+from rackhand.output.words import how_it_ended, run_in_words
 from rackhand.report import Report
 from rackhand.settings import HostSettings
 from rackhand.tables import table
@@ -35,13 +36,18 @@ def facts(options: Options) -> int:
 
 
 def status(options: Options, *, app: str | None) -> int:
-    """Prints a line for every running instance, and one for every application without."""
+    """Prints a line for every running instance, and one for every application without; then of each host how the last
+    run ended that could change it."""
+    last_runs: dict[str, dict[str, Any]] = {}
 
     def ask(host: HostSettings, conversation: Conversation) -> list[dict[str, Any]]:
         from roles.serving import prefix
 
         health = {app.name: (prefix(app) + app.health, prefix(app)) for app in host.apps}
-        instances = conversation.ask("status", health=health)["instances"]
+        answer = conversation.ask("status", health=health)
+        instances = answer["instances"]
+        if answer["last_run"] is not None:
+            last_runs[host.name] = answer["last_run"]
         apps = conversation.facts["apps"]
         rows = []
         for name in dict.fromkeys([*apps, *health]):
@@ -51,7 +57,10 @@ def status(options: Options, *, app: str | None) -> int:
             if not any(instance["serves"] for instance in running):
                 missing = {"app": name, "instance": found["instance"], "release": found["current"]}
                 running.insert(0, {**missing, "serves": True, "state": "not running"})
-            rows += [{**instance, "run": runs.get(instance["release"])} for instance in running]
+            rows += [
+                {**instance, "run": runs.get(instance["release"]), "last_run": answer["last_run"]}
+                for instance in running
+            ]
         return rows
 
     answers, report = gather(options, ask)
@@ -61,6 +70,8 @@ def status(options: Options, *, app: str | None) -> int:
     elif found:
         header = ("HOST", "APP", "INSTANCE", "STATE", "SINCE", "WORKERS", "MEMORY", "RESTARTS", "HEALTH", "BY RUN")
         print(table(header, [_status_row(host, row) for host, rows in found.items() for row in rows]))
+        for host, last in ((host, last_runs[host]) for host in found if host in last_runs):
+            print(printable(f"{host}: {run_in_words(last)} {how_it_ended(last)}"))
     return _complain(report)
 
 

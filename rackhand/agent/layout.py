@@ -10,6 +10,7 @@
 /run/systemd/system/UNIT                   the unit of one instance: a copy of its release's
 /run/rackhand-APP/ID-N/                    the socket of one instance, and which files it has loaded
 /var/lib/rackhand/runs/RUN.jsonl           the events of a run
+/var/lib/rackhand/runs/last                link to those of the last one
 
 `current` is the one record of what serves on the host. It is a folder that is replaced as a whole, in one step; all
 that lies under /run can be made from it.
@@ -23,6 +24,7 @@ UV = f"{BASE}/uv"
 BOOT = f"{BASE}/boot"
 STATE = "/var/lib/rackhand"
 RUNS = f"{STATE}/runs"
+LAST_RUN = f"{RUNS}/last"
 INCOMING = f"{STATE}/incoming"
 LOCK = "/run/rackhand.lock"
 SYSTEMD = "/etc/systemd/system"

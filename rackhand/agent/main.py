@@ -7,72 +7,27 @@ Every message is one line of JSON. Data follows the line that announces it:
     agent       {"event": "need", "blobs": [digest, …]}
     controller  {"blob": digest, "size": N} and N bytes, for each
     agent       events, the last one {"event": "end", …}
+    controller  {"heard": true} when it has got that one
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import json
 import os
-import select
 import signal
 import sys
-from collections.abc import Iterator
+import time
 from typing import Any
 
-from rackhand.agent import engine, layout, status
+from rackhand.agent import engine, host_log, layout, runs, status
+from rackhand.agent.channel import SILENCE, Channel
 from rackhand.agent.events import Emitter
 from rackhand.agent.facts import facts, refusal
 from rackhand.agent.files import file_digest, remove
 from rackhand.agent.plan import Plan
 from rackhand.agent.system import System
 
-#: How many runs a host remembers.
-KEPT_RUNS = 20
-
-
-class Channel:
-    """Lines and data from the controller, read without buffering past what is asked for."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._buffer = b""
-        self._cancelled = False
-
-    def line(self) -> Any:
-        """The next message but for those that ask to stop, or None when the controller has closed the channel."""
-        while True:
-            while b"\n" not in self._buffer:
-                chunk = os.read(self._descriptor, 2**16)
-                if not chunk:
-                    return None
-                self._buffer += chunk
-            line, _, self._buffer = self._buffer.partition(b"\n")
-            message = json.loads(line)
-            if "cancel" not in message:
-                return message
-            self._cancelled = True
-
-    def copy(self, size: int, path: str) -> None:
-        """Writes the next `size` bytes to a file."""
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            while size:
-                chunk = self._buffer[:size] or os.read(self._descriptor, min(size, 2**20))
-                if not chunk:
-                    raise ConnectionError("the controller went away before all data had arrived")
-                self._buffer = self._buffer[len(chunk) :] if self._buffer else b""
-                file.write(chunk)
-                size -= len(chunk)
-
-    def cancelled(self) -> bool:
-        """Whether the controller has asked to stop. One that went away has not: the run goes on without it."""
-        while select.select([self._descriptor], [], [], 0)[0]:
-            chunk = os.read(self._descriptor, 2**16)
-            if not chunk:
-                break
-            self._buffer += chunk
-        return self._cancelled or b'"cancel"' in self._buffer
+#: Seconds in which a controller confirms that it knows how the run ended.
+FAREWELL = 5.0
 
 
 def main(stdin: int = 0, stdout: int = 1) -> int:
@@ -95,12 +50,16 @@ def main(stdin: int = 0, stdout: int = 1) -> int:
         return 0
     emit.hide(message.get("secrets", ()))
     if message.get("ask") == "status":
-        emit("status", instances=status.instances(system, message["health"]))
+        last = runs.last()
+        if last is not None:
+            last["at_work"] = runs.at_work()
+        emit("status", instances=status.instances(system, message["health"]), last_run=last)
         return 0
+    emit.name(message["run"])
     plan = Plan.from_wire(message["plan"])
     if not message["apply"]:
         return _end(emit, engine.run(plan, system, emit, apply=False))
-    return _detached(lambda: _apply(plan, message["run"], channel, emit))
+    return _detached(lambda: _apply(plan, message, channel, emit))
 
 
 def _detached(work: Any) -> int:
@@ -117,35 +76,49 @@ def _detached(work: Any) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _apply(plan: Plan, run: str, channel: Channel, emit: Emitter) -> int:
+def _apply(plan: Plan, message: dict[str, Any], channel: Channel, emit: Emitter) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with _lock(emit):
-        os.makedirs(layout.RUNS, mode=0o700, exist_ok=True)
-        _forget_old_runs()
-        emit.journal(f"{layout.RUNS}/{run}.jsonl")
-        try:
-            blobs = _fetch(plan, channel, emit)
-            system = System(fetch=blobs.__getitem__, run_id=run)
-            return _end(emit, engine.run(plan, system, emit, apply=True, cancelled=channel.cancelled))
-        except ConnectionError as error:
-            return _end(emit, engine.Outcome(failed=1, skipped=len(plan), reason=str(error)))
-        finally:
-            remove(layout.INCOMING)
+    try:
+        with runs.Lock() as lock:
+            attached = runs.turn(lock, message["run"], channel, emit)
+            _begin(message, attached, emit)
+            try:
+                code = _end(emit, _carry_out(plan, message["run"], channel, emit))
+            finally:
+                remove(layout.INCOMING)
+            emit.sync()
+            if not emit.alone and channel.heard(FAREWELL):
+                emit("heard")
+            return code
+    except runs.Interrupted as stop:
+        return _end(emit, engine.Outcome(skipped=len(plan), interrupted=True, reason=str(stop)))
+    except Exception as error:  # a full disk, say: the controller is told, whatever it is
+        return _end(emit, engine.Outcome(failed=1, skipped=len(plan), reason=_reason(error)))
 
 
-@contextlib.contextmanager
-def _lock(emit: Emitter) -> Iterator[None]:
-    """One run at a time changes a host. The kernel lets go of the lock when its holder ends, however it ends."""
-    # Nobody else may open it: whoever can may also lock it.
-    with open(os.open(layout.LOCK, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            emit("notice", level="info", text="another run is changing this host: waiting for it to end")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        # Programs that are started must not hold the lock on.
-        os.set_inheritable(file.fileno(), False)
-        yield
+def _begin(message: dict[str, Any], attached: str | None, emit: Emitter) -> None:
+    """Opens the journal, and tells of the last run what nobody has been told yet."""
+    last = runs.last()
+    emit.journal(runs.begin(message["run"]))
+    emit.log(host_log.tell)
+    now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    emit("start", command=message["command"], who=message["who"], time=now)
+    told = last is None or (last["end"] and (last["heard"] or last["run"] == attached))
+    if not told:
+        emit("found", last=last)
+
+
+def _carry_out(plan: Plan, run: str, channel: Channel, emit: Emitter) -> engine.Outcome:
+    try:
+        system = System(fetch=_fetch(plan, channel, emit).__getitem__, run_id=run)
+    except ConnectionError as error:
+        return engine.Outcome(failed=1, skipped=len(plan), reason=str(error))
+    return engine.run(plan, system, emit, apply=True, cancelled=channel.cancelled)
+
+
+def _reason(error: Exception) -> str:
+    """Errors of the system say all that is to be known; others are mistakes of Rackhand's own."""
+    return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
 
 def _fetch(plan: Plan, channel: Channel, emit: Emitter) -> dict[str, str]:
@@ -162,7 +135,7 @@ def _fetch(plan: Plan, channel: Channel, emit: Emitter) -> dict[str, str]:
     emit("need", blobs=needed)
     paths = {}
     for _ in needed:
-        header = channel.line()
+        header = channel.line(SILENCE)
         if header is None:
             raise ConnectionError("the controller went away before all data had arrived")
         path = f"{layout.INCOMING}/{header['blob']}"
@@ -171,12 +144,6 @@ def _fetch(plan: Plan, channel: Channel, emit: Emitter) -> dict[str, str]:
             raise ConnectionError("data arrived damaged")
         paths[header["blob"]] = path
     return paths
-
-
-def _forget_old_runs() -> None:
-    runs = sorted(os.scandir(layout.RUNS), key=lambda entry: entry.stat().st_mtime, reverse=True)
-    for run in runs[KEPT_RUNS - 1 :]:
-        os.unlink(run.path)
 
 
 def _end(emit: Emitter, outcome: engine.Outcome) -> int:

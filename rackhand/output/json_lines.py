@@ -31,7 +31,7 @@ class JsonLines:
             }
             for name, host in self._report.hosts.items()
         }
-        return {"event": "recap", "hosts": hosts, "exit_code": self._report.exit_code}
+        return {"event": "recap", "run": self._report.run, "hosts": hosts, "exit_code": self._report.exit_code}
 
     def _write(self, event: Event) -> None:
         write_line(self._stream, json.dumps(event, separators=(",", ":")))

@@ -13,6 +13,7 @@ from rich.text import Text
 from rich.theme import Theme
 
 from rackhand.output.plain import Plain
+from rackhand.output.stream import may_be_gone
 from rackhand.output.words import Line, Tone, duration
 from rackhand.report import Event, HostReport
 
@@ -52,7 +53,8 @@ class Live(Plain):
         super().handle(event)
         self._heard = time.monotonic()
         if event["event"] == "run":
-            self._live.start()
+            with may_be_gone(self._stream):
+                self._live.start()
             self._drawing.start()
         if event["event"] == "done":
             self._print(at_words=True)
@@ -68,21 +70,25 @@ class Live(Plain):
             self._closed.set()
             self._drawing.join()
             self._print()
-        self._live.stop()
+        with may_be_gone(self._stream):
+            self._live.stop()
 
     def _draw(self) -> None:
         while not self._closed.wait(_TICK):
             if self._pending:
                 self._print()
             else:
-                self._live.refresh()
+                with may_be_gone(self._stream):
+                    self._live.refresh()
 
     def _print(self, *, at_words: bool = False) -> None:
         """Prints the lines that have come in; the rows below them are drawn anew with that. Long lines are broken
         by the terminal, so that they can be copied, or between words, so that they can be read."""
         lines = [self._pending.popleft() for _ in range(len(self._pending))]
         if lines:
-            self._console.print(Text("\n").join(Text.assemble(*line) for line in lines), soft_wrap=not at_words)
+            text = Text("\n").join(Text.assemble(*line) for line in lines)
+            with may_be_gone(self._stream):
+                self._console.print(text, soft_wrap=not at_words)
 
     def _rows(self) -> Text:
         """Half of the terminal at most is rows; hosts at work come first, then those in trouble."""
@@ -108,7 +114,7 @@ def _row(name: str, host: HostReport, now: float, names: int, width: int) -> Tex
     at_work = _at_work(host)
     tone: Tone = "" if host.outcome is None else "ok" if host.outcome == "ok" else "failed"
     mark = _SPINNER[int(now / _TICK) % len(_SPINNER)] if at_work else {"ok": "✓", "failed": "✗"}.get(tone, "")
-    doing = host.step if host.outcome is None else host.reason
+    doing = (host.step or host.behind) if host.outcome is None else host.reason
     took = (now if host.ended is None else host.ended) - host.began
     left = [_cell(mark, 1, tone), _cell(name, names), _cell(host.outcome or host.phase, 11, tone)]
     right = [_cell(f"{host.done}/{host.resources}" if host.resources else "", 7)]

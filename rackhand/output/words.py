@@ -34,6 +34,10 @@ def told(event: Event, report: Report, *, diff: bool, width: int | None = None) 
         case "notice":
             verb, tone = _NOTICES.get(event["level"], ("note", "quiet"))
             yield from _said(report, name, verb, tone, event["text"])
+        case "other":
+            yield from _of_another(report, name, event["of"], event["said"])
+        case "found":
+            yield from _said(report, name, "found", "changed", _found(event["last"]))
         case "resource" if event["status"] == "changed":
             verb = "would change" if report.check else "changed"
             yield from _said(report, name, verb, "changed", event["id"], event["seconds"])
@@ -42,10 +46,7 @@ def told(event: Event, report: Report, *, diff: bool, width: int | None = None) 
         case "resource" if event["status"] == "failed":
             yield from _said(report, name, "failed", "failed", event["id"], event["seconds"])
             yield from _block(event["message"])
-            if event["log"]:
-                speaker = "the application" if event["id"].startswith(("instance:", "probe:")) else "the host"
-                yield from _block(f"{speaker} said:")
-                yield from _block("\n".join(event["log"]), deeper=2)
+            yield from _log(event)
         case "unreachable" | "lost" | "refused" as verb:
             yield from _said(report, name, verb, "failed", event["reason"])
         case "error":
@@ -59,6 +60,66 @@ def told(event: Event, report: Report, *, diff: bool, width: int | None = None) 
             yield from (_recap(f"{n:<{column}}", host, compact) for n, host in report.hosts.items())
             yield ()
             yield from _summary(report)
+
+
+def _of_another(report: Report, host: str, run: str, event: Event) -> Iterator[Line]:
+    """The lines for what a run said that this one waits for: each names that run."""
+    match event["event"]:
+        case "start":
+            text = f"{event['command']} by {event['who']}, begun at {event['time']}"
+        case "resource" if event["status"] == "changed":
+            text = f"changed {event['id']}"
+        case "resource" if event["status"] == "failed":
+            text = f"failed {event['id']}: {event['message']}"
+        case "notice":
+            text = event["text"]
+        case "end":
+            text = how_it_ended({"end": event})
+        case _:
+            return
+    yield from _said(report, host, "other", "quiet", f"run {run}: {text}", event.get("seconds"))
+    if event["event"] == "resource" and event["status"] == "failed":
+        yield from _log(event)
+
+
+def run_in_words(last: Mapping[str, Any]) -> str:
+    """A run as its host's journal has it: its name, what it was, whose, and when."""
+    if last["command"] is None:
+        return f"run {last['run']}"
+    return f"run {last['run']} ({last['command']} by {last['who']}, {last['time']})"
+
+
+def how_it_ended(last: Mapping[str, Any]) -> str:
+    """How a run ended, from its last event; or how far it came before it was cut off, from its host's journal."""
+    end = last["end"]
+    if end is None:
+        if last.get("at_work"):
+            return "is at work" + (f" at {last['at']}" if last["at"] else "")
+        if last["at"] is None:
+            return "was cut off before it had begun with anything"
+        return f"was cut off {'after' if last['done'] else 'at'} {last['at']}"
+    if end["undone"]:
+        return f"failed, and its switch was undone: {end['reason']}"
+    if end["reason"]:
+        return f"ended: {end['reason']}" if end["interrupted"] else f"failed: {end['reason']}"
+    if end["changed"]:
+        return f"changed {end['changed']} of {end['ok'] + end['changed']}"
+    return f"found all {end['ok']} as wanted"
+
+
+def _found(last: Mapping[str, Any]) -> str:
+    """What a run tells of the one before it."""
+    run, how = run_in_words(last), how_it_ended(last)
+    if last["end"] is None:
+        return f"{run} {how}: going on from what is there"
+    return f"{run} went on without its controller: it {how}"
+
+
+def _log(event: Event) -> Iterator[Line]:
+    if event["log"]:
+        speaker = "the application" if event["id"].startswith(("instance:", "probe:")) else "the host"
+        yield from _block(f"{speaker} said:")
+        yield from _block("\n".join(event["log"]), deeper=2)
 
 
 _NOTICES: dict[str, tuple[str, Tone]] = {"warning": ("warning", "changed"), "error": ("error", "failed")}

@@ -125,8 +125,9 @@ def _open(where: Endpoint, gateway: Connection | None) -> Connection:
     assert transport is not None
     transport.set_keepalive(KEEPALIVE)
     if isinstance(transport.sock, socket.socket) and transport.sock.family != socket.AF_UNIX:
-        # Without it, a peer that vanished is noticed only after a quarter of an hour.
-        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER * 1000)
+        # Without it, a peer that vanished is noticed only after a quarter of an hour. It counts from when something is
+        # sent that nobody confirms; a sign of life is, when nothing else is.
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, (DEAD_AFTER - KEEPALIVE) * 1000)
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 

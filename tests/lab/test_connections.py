@@ -1,9 +1,7 @@
 """How Rackhand gets to a host and becomes root there, what it refuses, and what an interrupt leaves behind."""
 
-import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +19,7 @@ from testinfra.host import Host as Eye
 
 from rackhand import PROJECT
 from rackhand.lab import Lab, LabHost
+from tests.lab.running import Running
 from tests.lab.site import TIMEOUT, Result, Site
 
 APP = Path(__file__).parent / "small_app"
@@ -205,7 +204,7 @@ def test_a_password_is_seen_nowhere(site: Site, front: LabHost) -> None:
     become = {"ansible_user": "sentinel", "ansible_become": True, "ansible_become_password": PASSWORD}
     site.hosts["front"] |= become
     new_release(site, "by the sentinel", WAIT_FOR=GATE)
-    with Running(site, "--diff") as run:
+    with Running(site, "front", "--diff") as run:
         run.until("begin", lambda event: event["id"].startswith("instance:one/"))
         assert "sudo" in front.run(["ps", "-eo", "comm"]).stdout
         assert PASSWORD not in whereabouts(front)
@@ -514,50 +513,6 @@ def test_a_mistyped_command_ends_with_5(site: Site, front: LabHost, typed: str) 
 # Interrupts
 
 
-class Running:
-    """A command in a process group of its own, as a terminal makes it, whose events are read as they come."""
-
-    def __init__(self, site: Site, *options: str, command: str = "deploy") -> None:
-        self.lines: list[str] = []
-        self.process = subprocess.Popen(
-            [PROJECT / "invoke", command, "--host", "front", "--json", *options],
-            env={**os.environ, "RACKHAND_INVENTORY": str(site.inventory)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self._guard = threading.Timer(TIMEOUT, self.process.kill)
-        self._guard.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._guard.cancel()
-        self.process.kill()
-        self.process.communicate()
-
-    def until(self, name: str, fits: Callable[[dict[str, Any]], bool] = lambda event: True) -> dict[str, Any]:
-        """The next event that fits."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line)
-            (event,) = Result(0, line, "").events
-            if event["event"] == name and fits(event):
-                return event
-        pytest.fail(f"the run ended without {name}: {''.join(self.lines)} {self.end().err}")
-
-    def interrupt(self) -> None:
-        """Ctrl-C: the signal goes to the whole group."""
-        os.killpg(self.process.pid, signal.SIGINT)
-
-    def end(self) -> Result:
-        rest, err = self.process.communicate()
-        return Result(self.process.returncode, "".join(self.lines) + rest, err)
-
-
 @pytest.fixture
 def held(site: Site, front: LabHost) -> Site:
     """A deploy of it stops in the middle of the preparations: the new release of the first application is not fit to
@@ -586,7 +541,7 @@ def test_ctrl_c_in_the_middle(held: Site, front: LabHost, eye: Callable[[LabHost
     """The run ends with 99 before the switch and says what state the host is in; what it had started is gone, the old
     release serves; the next run finishes the work."""
     before = served(front)
-    with Running(held) as run:
+    with Running(held, "front") as run:
         release = holding(run)
         run.interrupt()
         run.until("interrupt")
@@ -607,7 +562,7 @@ def test_ctrl_c_in_the_middle(held: Site, front: LabHost, eye: Callable[[LabHost
 def test_a_second_ctrl_c(held: Site, front: LabHost) -> None:
     """It ends the run at once, while the host still works; the next run waits for the host and finishes the work."""
     before = served(front)
-    with Running(held) as run:
+    with Running(held, "front") as run:
         release = holding(run)
         run.interrupt()
         run.until("interrupt")
@@ -616,7 +571,7 @@ def test_a_second_ctrl_c(held: Site, front: LabHost) -> None:
     assert result.code == 99, said(result)
     assert "run the same command again" in result.events[-1]["hosts"]["front"]["state"]
     assert served(front) == before
-    with Running(held) as again:
+    with Running(held, "front") as again:
         again.until("notice", lambda event: "waiting" in event["text"])
         front.run(["touch", GATE])
         finished = again.end()
@@ -629,7 +584,7 @@ def test_a_controller_that_is_killed(held: Site, front: LabHost) -> None:
     """The host goes on by itself, to the end, under sudo too."""
     held.hosts["front"] |= {"ansible_user": "deployer", "ansible_become": True}
     held.write()
-    with Running(held) as run:
+    with Running(held, "front") as run:
         release = holding(run)
         run.process.kill()
         (started,) = Result(0, run.lines[0], "").events
@@ -645,7 +600,7 @@ def test_ctrl_c_while_connecting(held: Site, front: LabHost, forwarder: Forwarde
     held.hosts["front"]["ansible_ssh_extra_args"] = f"-o HostKeyAlias={front.address}"
     held.write()
     before = changing(front)
-    with Running(held) as run:
+    with Running(held, "front") as run:
         run.until("connecting")
         run.interrupt()
         run.until("interrupt")
@@ -663,7 +618,7 @@ def test_ctrl_c_while_looking(site: Site) -> None:
         local = {"ansible_host": "127.0.0.1", "ansible_port": silent.getsockname()[1]}
         site.hosts["front"] |= local | {"ansible_timeout": 10 * TIMEOUT}
         site.write()
-        with Running(site, command="facts") as run, silent.accept()[0]:
+        with Running(site, "front", command="facts") as run, silent.accept()[0]:
             run.interrupt()
             result = run.end()
     assert result.code == 99

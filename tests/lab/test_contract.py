@@ -95,7 +95,7 @@ class RealHost:
 
         conversation = self._converse()
         try:
-            return list(conversation.run(plan, run="contract", apply=apply, secrets=(), blob=blob))
+            return list(conversation.run(plan, run="contract", command="deploy", apply=apply, secrets=(), blob=blob))
         finally:
             conversation.close()
 

@@ -394,3 +394,91 @@ def test_a_terminal_too_narrow_for_ansibles_recap_gets_it_without_the_padding(
             renderer.handle(event)
     recap = "lab1 : ok=12 changed=3 unreachable=0 failed=0 skipped=0 rescued=0 ignored=0\r\n"
     assert recap in terminal.close()
+
+
+def other(**said: Any) -> Event:
+    return {"event": "other", "host": "lab1", "of": "r0", "said": said}
+
+
+OTHERS = [
+    other(event="start", command="deploy", who="me@\x1b[31mhere", time="then"),
+    other(event="begin", id="file:/a", stage="prepare"),
+    other(event="resource", id="file:/a", status="ok", seconds=0.1),
+    other(event="resource", id="file:/b", status="changed", seconds=0.1, changes=[CONTENT]),
+    other(event="resource", id="instance:s/1", status="failed", seconds=2, message="it ended", log=["ImportError"]),
+    other(event="notice", level="error", text="could not undo"),
+    other(**end(changed=1, failed=1, reason="instance:s/1: it ended")),
+]
+
+
+def test_lines_of_another_run_name_it() -> None:
+    """What it changed, what failed, how it ended; without its diffs, and none of it in this run's recap."""
+    lines = shown(run("lab1"), *OTHERS, end(ok=3), done(), diff=True)
+    assert lines[1:-3] == [
+        "lab1  other    run r0: deploy by me@here, begun at then",
+        "lab1  other    run r0: changed file:/b  (0.10 s)",
+        "lab1  other    run r0: failed instance:s/1: it ended  (2.00 s)",
+        "      the application said:",
+        "        ImportError",
+        "lab1  other    run r0: could not undo",
+        "lab1  other    run r0: failed: instance:s/1: it ended",
+        "",
+    ]
+    assert "ok=3    changed=0 " in lines[-3]
+
+
+def test_a_row_says_behind_which_run_its_host_waits(terminal: Terminal) -> None:
+    with closing(choose(json=False, diff=False, stream=terminal.stream)) as renderer:
+        renderer.handle(run("lab1"))
+        for event in OTHERS[:2]:
+            renderer.handle(event)
+        (line,) = rows(renderer)
+    assert line.split()[1:8] == ["lab1", "queued", "behind", "run", "r0", "at", "file:/a"]
+
+
+RUN = {"run": "r0", "command": "deploy", "who": "me@here", "time": "then"}
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        ({"at": "file:/a", "done": False}, "was cut off at file:/a: going on from what is there"),
+        ({"at": "file:/a", "done": True}, "was cut off after file:/a: going on from what is there"),
+        ({"at": None}, "was cut off before it had begun with anything: going on from what is there"),
+        ({"end": end(ok=3)}, "went on without its controller: it found all 3 as wanted"),
+        ({"end": end(ok=3, changed=1)}, "went on without its controller: it changed 1 of 4"),
+        ({"end": end(failed=1, reason="file:/a: no")}, "went on without its controller: it failed: file:/a: no"),
+        (
+            {"end": end(failed=1, undone=True, reason="probe:p: no")},
+            "went on without its controller: it failed, and its switch was undone: probe:p: no",
+        ),
+        (
+            {"end": end(interrupted=True, reason="interrupted before the switch")},
+            "went on without its controller: it ended: interrupted before the switch",
+        ),
+    ],
+)
+def test_what_is_found_of_the_run_before_takes_one_line(last: dict[str, Any], words: str) -> None:
+    event = {"event": "found", "host": "lab1", "last": {**RUN, "at": None, "done": True, "end": None, **last}}
+    assert shown(run("lab1"), event)[1:] == [f"lab1  found    run r0 (deploy by me@here, then) {words}"]
+
+
+def test_a_run_that_was_cut_off_before_its_first_word_has_a_name_alone() -> None:
+    last = {"run": "r0", "command": None, "who": None, "time": None, "at": None, "done": True, "end": None}
+    (line,) = shown(run("lab1"), {"event": "found", "host": "lab1", "last": last})[1:]
+    assert line.startswith("lab1  found    run r0 was cut off before")
+
+
+def test_a_terminal_that_is_closed_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows and lines go nowhere."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("CI", raising=False)
+    master, slave = pty.openpty()
+    with (
+        os.fdopen(slave, "w", encoding="utf-8") as stream,
+        closing(choose(json=False, diff=False, stream=stream)) as renderer,
+    ):
+        renderer.handle(run("lab1"))
+        os.close(master)
+        for event in [*FAILING[1:], done()]:
+            renderer.handle(event)

@@ -238,3 +238,39 @@ SERVES = "what served before goes on serving"
 def test_it_says_in_what_state_a_host_is_left(events: list[Event], check: bool, words: str) -> None:
     """Never calls a host untouched that may not be."""
     assert fold(run("lab1", check=check), *events, done(interrupted=True)).standing("lab1") == words
+
+
+OTHER = [
+    *one("other", of="r0", said={"event": "start", "command": "deploy", "who": "me@here", "time": "now"}),
+    *one("other", of="r0", said={"event": "begin", "id": "file:/b", "stage": "switch"}),
+    *one("other", of="r0", said={"event": "resource", "id": "file:/b", "stage": "switch", "status": "changed"}),
+]
+
+
+def test_nothing_of_another_run_is_counted() -> None:
+    """The host is queued behind it, then goes through its own phases with its own counts."""
+    waiting = fold(run("lab1"), *planned(), *OTHER).hosts["lab1"]
+    assert (waiting.phase, waiting.behind, waiting.done, waiting.step) == (
+        "queued",
+        "behind run r0 at file:/b",
+        0,
+        None,
+    )
+    report = fold(run("lab1"), *planned(), *OTHER, *one("start"), *step("prepare", "ok"), *end(ok=4), done())
+    host = report.hosts["lab1"]
+    assert (host.behind, host.changed, host.outcome, report.exit_code) == (None, 0, "ok", 0)
+
+
+def test_another_run_that_fails_is_not_this_ones_failure() -> None:
+    said = {"event": "end", "ok": 0, "changed": 1, "failed": 1, "skipped": 2, "reason": "file:/b: broken"}
+    report = fold(run("lab1"), *planned(), *OTHER, *one("other", of="r0", said=said), *end(ok=4), done())
+    assert (report.hosts["lab1"].outcome, report.exit_code) == ("ok", 0)
+
+
+def test_an_interrupt_behind_another_run_leaves_the_host_as_it_was() -> None:
+    """Whether the agent has said so or, after a second interrupt, is not waited for."""
+    stopped = end(skipped=4, interrupted=True, reason="interrupted while another run was changing the host")
+    for last in (stopped, []):
+        report = fold(run("lab1"), *planned(), *OTHER, {"event": "interrupt"}, *last, done(interrupted=True))
+        assert report.standing("lab1") == "interrupted before anything was changed"
+        assert report.exit_code == 99
