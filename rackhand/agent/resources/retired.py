@@ -38,7 +38,11 @@ class Retired(Resource):
 
     def follows(self, system: System) -> tuple[str, ...]:
         """Where an instance ran before, another one leaves it behind."""
-        return tuple(f"instance:{app}/{release}" for app, release in self.current if serving.unit_files(system, app))
+        before = (pair for pair in self.current if self._remembered(system, pair[0]))
+        return tuple(f"instance:{app}/{release}" for app, release in before)
+
+    def _remembered(self, system: System, app: str) -> bool:
+        return bool(serving.unit_files(system, app) or serving.instances(system, app))
 
     def units(self) -> tuple[str, ...]:
         return (layout.unit("*", "*"),)
@@ -63,13 +67,14 @@ class Retired(Resource):
         return [*named.items(), *((app, None) for app in others)]
 
     def _kept_units(self, system: System, app: str, release: str | None) -> set[str]:
-        here = serving.current(system).get(app)
-        if here is None or here.release != release:
+        """Of the instance that is current, or will be once what was foretold is done."""
+        unit = None if release is None else serving.running(system, app, release)
+        if unit is None:
             return set()
-        kept = {layout.unit(app, here.instance)}
-        if here.socket == layout.shared_socket(app):
-            kept |= {layout.listener(app, "socket"), layout.listener(app, "service")}
-        return kept
+        here = serving.current(system).get(app)
+        shared = here is not None and here.socket == layout.shared_socket(app)
+        listener = {layout.listener(app, "socket"), layout.listener(app, "service")} if shared else set()
+        return {unit["Id"], *listener}
 
     def _instances(self, system: System) -> tuple[str, ...]:
         found = []
