@@ -1,5 +1,6 @@
 """The runs of a host: who may change it, what the others see meanwhile, and what is known of the last one."""
 
+import fcntl
 import json
 import os
 import threading
@@ -155,6 +156,27 @@ def test_a_run_that_waits_passes_on_all_of_the_other(agent: Agent) -> None:
     assert [event["said"] for event in events] == [BEGIN, DONE, END]
     assert {event["of"] for event in events} == {"r1"}
     assert turned == ["r1"]
+
+
+def test_a_name_that_an_earlier_run_has_left_is_not_taken_for_the_holders(
+    agent: Agent, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder has the lock before its name is in the file: here it writes that after the first look."""
+    (scratch / "lock").write_text("r0")
+    looks = iter((True, False, False))
+
+    def look(channel: Channel, within: float) -> None:
+        if (first := next(looks, None)) is None:
+            raise runs.Interrupted
+        assert not first or holder.take("r1")
+
+    monkeypatch.setattr(runs, "_stop_if_asked", look)
+    with runs.Lock() as holder, runs.Lock() as lock:
+        fcntl.flock(holder._file, fcntl.LOCK_EX)
+        with pytest.raises(runs.Interrupted):
+            runs.turn(lock, "r2", agent.channel, agent.emit)
+    (event,) = agent.said()
+    assert event["text"] == "run r1 is changing this host: waiting for it to end"
 
 
 @pytest.mark.parametrize("how", ["asked to stop", "left alone"])

@@ -53,5 +53,9 @@ class Running:
         os.killpg(self.process.pid, by)
 
     def end(self) -> Result:
-        rest, err = self.process.communicate()
-        return Result(self.process.returncode, "".join(self.lines) + rest, err)
+        # Not communicate(): lines that were read ahead, behind the last event that was waited for, would be lost.
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        self.lines += self.process.stdout
+        err = self.process.stderr.read()
+        return Result(self.process.wait(), "".join(self.lines), err)

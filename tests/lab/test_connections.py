@@ -18,6 +18,7 @@ import pytest
 from testinfra.host import Host as Eye
 
 from rackhand import PROJECT
+from rackhand.commands import ONE_INTERRUPT
 from rackhand.lab import Lab, LabHost
 from tests.lab.running import Running
 from tests.lab.site import TIMEOUT, Result, Site
@@ -566,6 +567,7 @@ def test_a_second_ctrl_c(held: Site, front: LabHost) -> None:
         release = holding(run)
         run.interrupt()
         run.until("interrupt")
+        time.sleep(ONE_INTERRUPT)  # sooner, it would be the same one
         run.interrupt()
         result = run.end()
     assert result.code == 99, said(result)

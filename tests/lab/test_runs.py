@@ -230,7 +230,8 @@ def test_the_next_run_tells_where_one_was_cut_off_by_a_power_cut(held: Site, hos
 
 
 def test_a_run_that_is_watched_to_its_end_is_not_told_of_again(held: Site, host: LabHost) -> None:
-    """Also one that was interrupted, or changed nothing; and while a run works, `status` says so."""
+    """Also one that was interrupted, or changed nothing, or went through sudo; and while a run works, `status` says
+    so."""
     with Running(held, HOST) as run:
         instance = holding(run)
         assert f"is at work at {instance}\n" in held.invoke("status", "--host", HOST).out
@@ -238,7 +239,14 @@ def test_a_run_that_is_watched_to_its_end_is_not_told_of_again(held: Site, host:
         run.until("interrupt")
         host.run(["touch", GATE])
         assert run.end().code == 99
-    for _ in range(5):
+    users: tuple[dict[str, str], ...] = (
+        {},
+        {"ansible_user": "operator", "ansible_become_password": "lab-operator"},
+        {"ansible_user": "deployer"},
+    )
+    for user in (*users, *users):
+        held.hosts[HOST] |= {"ansible_become": True, "ansible_user": "root", **user}
+        held.write()
         assert found(held.deploy(HOST)) == []
 
 
