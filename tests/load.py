@@ -32,6 +32,8 @@ _PLAIN = ("get", "post", "kept get", "kept post")
 _SHARES: dict[Kind, float] = {"get": 0.25, "post": 0.25, "kept get": 0.24, "kept post": 0.24, "upload": 0.02}
 #: Connections that are kept, for each kind and application.
 _KEPT = 3
+#: WebSockets and event streams that are open, for each application that has them.
+_OPEN = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +118,7 @@ class Load:
         self._traffic = tuple(traffic)
         self._rate = rate / len(traffic)
         self._done: list[Exchange] = []
+        self._open: dict[asyncio.Task[None], tuple[str, str]] = {}
         self._closed_idle = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load")
@@ -131,6 +134,20 @@ class Load:
     def instance(self, app: str) -> str | None:
         """Who has answered the latest plain request."""
         return next((each.instance for each in reversed(self._done) if each.app == app and each.kind in _PLAIN), None)
+
+    def settle(self) -> None:
+        """Returns when all applications answer and all WebSockets and event streams are open, on the instances that
+        answer plain requests too. Raises TimeoutError."""
+        deadline = time.monotonic() + PATIENCE
+        while not self._settled():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"open are {sorted(self._open.values())}\n{self.tally()}")
+            time.sleep(0.05)
+
+    def _settled(self) -> bool:
+        latest = {traffic.app: self.instance(traffic.app) for traffic in self._traffic}
+        wanted = Counter({(t.app, latest[t.app]): 2 * _OPEN for t in self._traffic if t.streams})
+        return None not in latest.values() and Counter(list(self._open.values())) == wanted
 
     def tally(self) -> Tally:
         """Of what has ended until now."""
@@ -175,8 +192,8 @@ class Load:
             if traffic.slow:
                 tasks.add(asyncio.create_task(self._slow(traffic)))
             if traffic.streams:
-                endless |= {asyncio.create_task(self._websocket(traffic)) for _ in range(2)}
-                endless |= {asyncio.create_task(self._events(traffic)) for _ in range(2)}
+                endless |= {asyncio.create_task(self._websocket(traffic)) for _ in range(_OPEN)}
+                endless |= {asyncio.create_task(self._events(traffic)) for _ in range(_OPEN)}
         await asyncio.gather(*tasks)
         for task in endless:
             task.cancel()
@@ -191,7 +208,10 @@ class Load:
 
     async def _slow(self, traffic: Traffic) -> None:
         while not self._stop.is_set():
+            start = time.monotonic()
             await self._alone(traffic, "slow", 0)
+            # Where nothing answers, as much is asked as where something does.
+            await asyncio.sleep(start + SLOW - time.monotonic())
 
     async def _alone(self, traffic: Traffic, kind: Kind, number: int) -> None:
         await self._record(traffic, kind, lambda: self._on_new_connection(_request(traffic, kind, number, keep=False)))
@@ -236,6 +256,7 @@ class Load:
 
     async def _websocket(self, traffic: Traffic) -> None:
         """Opens another when the server has closed it, and waits for each echo before the next message."""
+        me = _this_task()
         while True:
             start, instance, code, error = time.monotonic(), None, None, None
             try:
@@ -244,6 +265,7 @@ class Load:
                         await socket.send(str(number))
                         answer = json.loads(await asyncio.wait_for(socket.recv(), PATIENCE))
                         instance = instance or answer["instance"]
+                        self._open[me] = traffic.app, instance
                         if answer != {"instance": instance, "body": str(number)}:
                             raise _Lost(f"answered {answer}")
                         await asyncio.sleep(ECHO)
@@ -253,16 +275,18 @@ class Load:
                     error = f"no close frame: {closed}"
             except (OSError, EOFError, InvalidHandshake, _Lost) as reason:
                 error = f"{type(reason).__name__}: {reason}"
+            self._open.pop(me, None)
             self._done.append(
                 Exchange(
                     kind="websocket", app=traffic.app, start=start, end=time.monotonic(),
                     instance=instance, code=code, error=error,
                 )
             )  # fmt: skip
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(ECHO if error else 0)
 
     async def _events(self, traffic: Traffic) -> None:
         """Reads until the server ends the stream, and opens another."""
+        me = _this_task()
         while True:
             start, instance, error, complete = time.monotonic(), None, None, False
             try:
@@ -271,17 +295,19 @@ class Load:
                     await connection.status()
                     while piece := await asyncio.wait_for(connection.piece(), PATIENCE):
                         instance = instance or piece.decode().removeprefix("data: ").strip()
+                        self._open[me] = traffic.app, instance
                     complete = True
             except (OSError, EOFError, ValueError, _Lost) as reason:
                 # A stream that has begun and is cut is told by `complete`.
                 error = None if instance else f"{type(reason).__name__}: {reason}"
+            self._open.pop(me, None)
             self._done.append(
                 Exchange(
                     kind="events", app=traffic.app, start=start, end=time.monotonic(),
                     instance=instance, complete=complete, error=error,
                 )
             )  # fmt: skip
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(ECHO if error else 0)
 
     async def _ticks(self, rate: float, offset: float = 0.0) -> AsyncIterator[int]:
         """Numbers at even times; one that comes late is not left out."""
@@ -294,6 +320,12 @@ class Load:
             if self._stop.is_set():
                 return
             yield number
+
+
+def _this_task() -> "asyncio.Task[None]":
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
 class _Lost(Exception):
