@@ -3,7 +3,9 @@
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from rackhand import payload
@@ -30,6 +32,7 @@ class Conversation:
 
     def __init__(self, settings: ConnectionSettings, *, install_python: bool = False) -> None:
         """Raises Unreachable and Refused."""
+        self._settings = settings
         self._stream: Stream = open_agent(settings, install_python=install_python)
         self._buffer = b""
         self._sending = threading.Lock()
@@ -100,9 +103,11 @@ class Conversation:
         apply: bool,
         secrets: tuple[str, ...],
         blob: Callable[[str], bytes],
+        confirm_within: int = 30,
     ) -> Iterator[Event]:
         """Sends the plan and yields the events of its run, the last one `end`. Raises Lost."""
-        self._send({"run": run, "plan": plan.to_wire(), "apply": apply, "secrets": secrets})
+        message = {"run": run, "plan": plan.to_wire(), "apply": apply, "secrets": secrets}
+        self._send({**message, "confirm_within": confirm_within})
         for event in self.events():
             if event["event"] == "need":
                 for digest in event["blobs"]:
@@ -111,6 +116,10 @@ class Conversation:
                     self._send({"blob": digest, "size": len(data)}, data)
                 continue
             yield event
+            if event["event"] == "confirm":
+                reason = _confirm(self._settings, run, event["within"])
+                if reason is not None:
+                    self._send({"unconfirmed": reason})
             if event["event"] == "end":
                 return
         raise Lost(f"the agent ended early{self._said()}")
@@ -127,3 +136,22 @@ class Conversation:
 
     def close(self) -> None:
         self._stream.close()
+
+
+def _confirm(settings: ConnectionSettings, run: str, within: float) -> str | None:
+    """Confirms, over a connection of its own, that the host can be reached. Returns why not, after having tried for as
+    long as the host waits."""
+    deadline = time.monotonic() + within
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            conversation = Conversation(replace(settings, timeout=max(1, min(settings.timeout, round(left)))))
+            try:
+                reason: str | None = conversation.ask("confirm", run=run)["reason"]
+                return reason
+            finally:
+                conversation.close()
+        except (Unreachable, Refused, Lost) as error:
+            if time.monotonic() + 1 > deadline:
+                return str(error)
+            time.sleep(0.5)

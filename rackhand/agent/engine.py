@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rackhand.agent.events import MASK, Emitter
+from rackhand.agent.guard import Guard
 from rackhand.agent.plan import Plan
 from rackhand.agent.resource import Resource, ResourceError, State
 from rackhand.agent.system import CommandError, System
@@ -61,7 +62,13 @@ def _diff(before: str, after: str, name: str) -> str:
 
 
 def run(
-    plan: Plan, system: System, emit: Emitter, *, apply: bool, cancelled: Callable[[], bool] = lambda: False
+    plan: Plan,
+    system: System,
+    emit: Emitter,
+    *,
+    apply: bool,
+    cancelled: Callable[[], bool] = lambda: False,
+    guard: Guard | None = None,
 ) -> Outcome:
     """Checks the plan and, with `apply`, makes the host what it says. The first failure ends the run and undoes it."""
     outcome = Outcome()
@@ -72,6 +79,8 @@ def run(
         if apply and resource.stage in ("prepare", "switch") and not switching and cancelled():
             outcome.interrupted = True
             outcome.reason = "interrupted before the switch"
+        if not resource.cuts_off:
+            _settle(outcome, guard, system, emit)
         if outcome.reason is not None:
             outcome.skipped += len(plan) - position
             break
@@ -82,7 +91,7 @@ def run(
         emit("begin", id=resource.id, stage=resource.stage)
         started = time.monotonic()
         try:
-            changes = _converge(resource, system, outcome, apply)
+            changes = _converge(resource, system, outcome, apply, guard)
             if not apply and not changes and not changed.isdisjoint(resource.follows()):
                 changes = [{"key": "follows", "before": None, "after": ", ".join(changed & {*resource.follows()})}]
         except Exception as error:  # whatever it is, what was done must be undone
@@ -98,6 +107,7 @@ def run(
             else:
                 outcome.ok += 1
         emit("resource", id=resource.id, stage=resource.stage, seconds=round(time.monotonic() - started, 4), **result)
+    _settle(outcome, guard, system, emit)
     if outcome.reason is not None and outcome.applied:
         _undo(outcome, plan, system, emit)
     return outcome
@@ -114,11 +124,24 @@ def _log(error: Exception) -> list[str]:
     return [] if isinstance(error, _FORESEEN) else traceback.format_exc().splitlines()
 
 
-def _converge(resource: Resource, system: System, outcome: Outcome, apply: bool) -> list[Change]:
+def _settle(outcome: Outcome, guard: Guard | None, system: System, emit: Emitter) -> None:
+    """Has what can cut the controller off confirmed, or put back when the run has failed."""
+    if guard is None or not guard.armed:
+        return
+    if outcome.reason is not None:
+        emit("notice", level="info", text=guard.give_up(system))
+    else:
+        outcome.reason = guard.settle(system)
+        outcome.failed += outcome.reason is not None
+
+
+def _converge(resource: Resource, system: System, outcome: Outcome, apply: bool, guard: Guard | None) -> list[Change]:
     wanted = resource.wanted()
     actual = resource.actual(system)
     changes = compare(resource, wanted, actual)
     if changes and apply:
+        if resource.cuts_off and guard is not None:
+            guard.arm(system)
         outcome.applied.append((resource, actual))
         resource.apply(system, actual)
         left = compare(resource, wanted, resource.actual(system))

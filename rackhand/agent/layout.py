@@ -6,6 +6,7 @@
 /opt/rackhand/uv/DIGEST                    the uv that makes them
 /run/rackhand-APP/ID/app.sock              the socket of one instance
 /var/lib/rackhand/runs/RUN.jsonl           the events of a run
+/var/lib/rackhand/guard/                   what is put back unless a change is confirmed
 """
 
 BASE = "/opt/rackhand"
@@ -15,6 +16,9 @@ UV = f"{BASE}/uv"
 STATE = "/var/lib/rackhand"
 RUNS = f"{STATE}/runs"
 INCOMING = f"{STATE}/incoming"
+GUARD = f"{STATE}/guard"
+GUARD_UNIT = "rackhand-guard.service"
+FIREWALL = "/etc/rackhand/firewall.nft"
 LOCK = "/run/rackhand.lock"
 SYSTEMD = "/etc/systemd/system"
 

@@ -6,6 +6,8 @@ Every message is one line of JSON. Data follows the line that announces it:
     controller  {"ask": "status", …} or {"plan": […], "apply": true, …}, or closes the channel
     agent       {"event": "need", "blobs": [digest, …]}
     controller  {"blob": digest, "size": N} and N bytes, for each
+    agent       {"event": "confirm", …}: {"ask": "confirm", "run": RUN} must reach another agent, over a new connection
+    controller  {"unconfirmed": reason} when it cannot
     agent       events, the last one {"event": "end", …}
 """
 
@@ -21,11 +23,12 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from rackhand.agent import engine, layout, status
+from rackhand.agent import engine, guard, layout, status
 from rackhand.agent.events import Emitter
 from rackhand.agent.facts import facts, refusal
 from rackhand.agent.files import file_digest, remove
 from rackhand.agent.plan import Plan
+from rackhand.agent.resource import ResourceError
 from rackhand.agent.system import System
 
 #: How many runs a host remembers.
@@ -65,6 +68,15 @@ class Channel:
                 file.write(chunk)
                 size -= len(chunk)
 
+    def unconfirmed(self) -> str | None:
+        """Why the controller could not confirm what was changed, if it has said so."""
+        self.cancelled()
+        while b"\n" in self._buffer:
+            message = self.line()
+            if message is None or "unconfirmed" in message:
+                return message and str(message["unconfirmed"])
+        return None
+
     def cancelled(self) -> bool:
         """Whether the controller has asked to stop. One that went away has not: the run goes on without it."""
         while select.select([self._descriptor], [], [], 0)[0]:
@@ -97,10 +109,13 @@ def main(stdin: int = 0, stdout: int = 1) -> int:
     if message.get("ask") == "status":
         emit("status", instances=status.instances(system, message["health"]))
         return 0
+    if message.get("ask") == "confirm":
+        emit("confirmed", reason=guard.confirm(message["run"], system))
+        return 0
     plan = Plan.from_wire(message["plan"])
     if not message["apply"]:
         return _end(emit, engine.run(plan, system, emit, apply=False))
-    return _detached(lambda: _apply(plan, message["run"], channel, emit))
+    return _detached(lambda: _apply(plan, message["run"], message["confirm_within"], channel, emit))
 
 
 def _detached(work: Any) -> int:
@@ -117,17 +132,19 @@ def _detached(work: Any) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _apply(plan: Plan, run: str, channel: Channel, emit: Emitter) -> int:
+def _apply(plan: Plan, run: str, within: int, channel: Channel, emit: Emitter) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with _lock(emit):
         os.makedirs(layout.RUNS, mode=0o700, exist_ok=True)
         _forget_old_runs()
         emit.journal(f"{layout.RUNS}/{run}.jsonl")
         try:
+            guard.wait_for_earlier(System(), emit)
             blobs = _fetch(plan, channel, emit)
             system = System(fetch=blobs.__getitem__)
-            return _end(emit, engine.run(plan, system, emit, apply=True, cancelled=channel.cancelled))
-        except ConnectionError as error:
+            guarded = guard.Guard(plan, run=run, within=within, emit=emit, heard=channel.unconfirmed)
+            return _end(emit, engine.run(plan, system, emit, apply=True, cancelled=channel.cancelled, guard=guarded))
+        except (ConnectionError, ResourceError) as error:
             return _end(emit, engine.Outcome(failed=1, skipped=len(plan), reason=str(error)))
         finally:
             remove(layout.INCOMING)

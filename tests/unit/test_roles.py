@@ -37,6 +37,7 @@ FACTS: dict[str, Any] = {
     "cores": 2,
     "memory_mb": 4096,
     "ipv6": True,
+    "ssh_ports": [22],
 }
 ORIGIN = Origin(file="group_vars/web.yml", line=3)
 ASYNC_API = App(
