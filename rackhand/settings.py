@@ -160,8 +160,8 @@ def host_settings(host: Host, project: Path, extra_vars: Iterable[str] | None = 
         apps=tuple(_app(app, project) for app in fields.mappings("apps")),
         nginx=_nginx(fields.mapping("rackhand_nginx")),
         keep_releases=fields.whole("rackhand_keep_releases", 5, least=1),
-        ssh=_ssh(fields.mapping("rackhand_ssh"), connection) if "rackhand_ssh" in fields.values else None,
-        firewall=_firewall(fields.mapping("rackhand_firewall")) if "rackhand_firewall" in fields.values else None,
+        ssh=_ssh(fields.optional("rackhand_ssh"), connection),
+        firewall=_firewall(fields.optional("rackhand_firewall")),
         confirm_within=fields.whole("rackhand_confirm_within", 30, least=5, most=600),
     )
     routes: dict[str, App] = {}
@@ -268,7 +268,9 @@ def _nginx(fields: _Fields) -> NginxSettings:
     return settings
 
 
-def _ssh(fields: _Fields, connection: ConnectionSettings) -> SshSettings:
+def _ssh(fields: _Fields | None, connection: ConnectionSettings) -> SshSettings | None:
+    if fields is None:
+        return None
     settings = SshSettings(
         passwords=fields.convert("passwords", _flag, None), root_login=fields.convert("root_login", _root_login, None)
     )
@@ -293,7 +295,9 @@ def _root_login(value: object) -> str:
         raise ValueError(f"should be true, false or prohibit-password, got {got(value)}") from None
 
 
-def _firewall(fields: _Fields) -> FirewallSettings:
+def _firewall(fields: _Fields | None) -> FirewallSettings | None:
+    if fields is None:
+        return None
     settings = FirewallSettings(allow=fields.convert("allow", _allowed, ()))
     fields.refuse_unknown()
     return settings
@@ -521,6 +525,11 @@ class _Fields:
         # Of what is no mapping nothing more can be said.
         problems = [] if values is None else self._problems
         return _Fields(self._variables, (*self.path, key), values or {}, problems)
+
+    def optional(self, key: str) -> _Fields | None:
+        """The mapping below a key, or None when it is not set."""
+        below = self.mapping(key)
+        return below if key in self.values else None
 
     def mappings(self, key: str) -> list[_Fields]:
         """The mappings below the mapping below a key."""

@@ -241,15 +241,28 @@ def put_back() -> int:
             print(error, file=sys.stderr)
             return 1
         problems = []
-        for argv, said in manifest["commands"] if manifest["boot"] == _boot() else ():
-            done = subprocess.run(argv, input=said, capture_output=True, text=True, errors="replace", check=False)
-            if done.returncode:
-                problems.append(f"{' '.join(argv)}: {(done.stderr or done.stdout).strip()}")
+        if manifest["boot"] == _boot():
+            for argv, said in manifest["commands"]:
+                problems += _run(argv, said)
+            _run(["systemctl", "--quiet", "stop", _TIMER], "")  # there when a run has not waited for it
         files.remove(layout.GUARD)
         files.sync_folder(layout.GUARD)
         os.write(verdict, "; ".join([PUT_BACK, *problems]).encode())
         print("; ".join(["an unconfirmed change was put back", *problems]))
     return 0
+
+
+def _run(argv: list[str], said: str) -> list[str]:
+    """Runs one command, and gives what is to be told of it."""
+    try:
+        subprocess.run(
+            argv, input=said, capture_output=True, text=True, errors="replace", check=True, timeout=PATIENCE / 2
+        )
+    except subprocess.CalledProcessError as error:
+        return [f"{' '.join(argv)}: {(error.stderr or error.stdout).strip()}"]
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return [f"{' '.join(argv)}: {error}"]
+    return []
 
 
 def _restore(entry: dict[str, Any]) -> None:
