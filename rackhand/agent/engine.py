@@ -132,7 +132,10 @@ def _settle(outcome: Outcome, guard: Guard | None, system: System, emit: Emitter
         emit("notice", level="info", text=guard.give_up(system))
     else:
         outcome.reason = guard.settle(system)
-        outcome.failed += outcome.reason is not None
+        if outcome.reason is not None:
+            put_back = sum(resource.cuts_off for resource, _ in outcome.applied)
+            outcome.changed -= put_back
+            outcome.failed += put_back
 
 
 def _converge(resource: Resource, system: System, outcome: Outcome, apply: bool, guard: Guard | None) -> list[Change]:

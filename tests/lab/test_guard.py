@@ -180,6 +180,7 @@ def test_a_firewall_that_shuts_the_controller_out_is_put_back(site: GuardedSite,
         (end,) = [event for event in result.events if event["event"] == "end"]
         assert end["reason"].startswith("not confirmed over a new connection within 8 s (root@")
         assert "no answer within" in end["reason"]
+        assert (end["changed"], end["failed"], end["undone"]) == (0, 1, False)
         assert end["reason"].endswith(f": {FIREWALL} put back")
         put_back(host)
     assert site.invoke("facts", "--host", host.name).code == 0
@@ -207,6 +208,24 @@ def test_options_of_sshd_that_shut_the_controller_out_are_put_back(site: Guarded
     assert "the host accepts none of the keys" in result.out
     assert not (host.root / sshd.PATH.lstrip("/")).exists()
     assert site.invoke("facts", "--host", host.name).code == 0
+
+
+def test_a_failure_before_the_confirmation_puts_back_at_once(site: GuardedSite, host: LabHost) -> None:
+    """Here the options of sshd cannot come into effect, and the firewall before them goes with them."""
+    site.has(rackhand_firewall={}, rackhand_ssh={"passwords": False}, rackhand_confirm_within=600)
+    first = host.root / "etc/ssh/sshd_config.d/00-a.conf"
+    first.write_text("PasswordAuthentication yes\n")
+    try:
+        result = site.provision()
+    finally:
+        first.unlink()
+    assert result.code == 2, result.out + result.err
+    assert result.resources("changed") == [FIREWALL]
+    assert result.resources("failed") == ["sshd:00-rackhand.conf"]
+    assert "PasswordAuthentication would still be yes, and nothing was replaced" in result.out
+    assert f"{FIREWALL}, sshd:00-rackhand.conf put back" in result.out
+    assert not [event for event in result.events if event["event"] == "confirm"]
+    put_back(host)
 
 
 @pytest.mark.parametrize("who", ["agent", "controller"])
