@@ -139,19 +139,23 @@ class Conversation:
 
 
 def _confirm(settings: ConnectionSettings, run: str, within: float) -> str | None:
-    """Confirms, over a connection of its own, that the host can be reached. Returns why not, after having tried for as
-    long as the host waits."""
-    deadline = time.monotonic() + within
-    while True:
-        left = deadline - time.monotonic()
-        try:
-            conversation = Conversation(replace(settings, timeout=max(1, min(settings.timeout, round(left)))))
-            try:
-                reason: str | None = conversation.ask("confirm", run=run)["reason"]
-                return reason
-            finally:
-                conversation.close()
-        except (Unreachable, Refused, Lost) as error:
-            if time.monotonic() + 1 > deadline:
-                return str(error)
-            time.sleep(0.5)
+    """Confirms, over a connection of its own, that the host can be reached. Returns why not. A second try is for the
+    network's sake; after some more, an sshd that takes no key would refuse to talk at all (PerSourcePenalties)."""
+    quick = replace(settings, timeout=max(1, min(settings.timeout, int(within / 2) - 1)))
+    with contextlib.suppress(Unreachable, Refused, Lost):
+        return _confirmed(quick, run)
+    time.sleep(1)
+    try:
+        return _confirmed(quick, run)
+    except (Unreachable, Refused, Lost) as error:
+        return str(error)
+
+
+def _confirmed(settings: ConnectionSettings, run: str) -> str | None:
+    """One try. Returns why the host does not take the confirmation. Raises Unreachable, Refused and Lost."""
+    conversation = Conversation(settings)
+    try:
+        reason: str | None = conversation.ask("confirm", run=run)["reason"]
+        return reason
+    finally:
+        conversation.close()

@@ -104,8 +104,8 @@ class Guard:
             return None
         if os.path.exists(layout.GUARD):
             self._revert_now(system)
-        why = reason or self._heard() or "the controller was not heard of"
-        return f"not confirmed over a new connection within {self._within} s ({why}): {self._said()}"
+        why = reason or self._heard() or f"the controller was not heard of within {self._within} s"
+        return f"not confirmed over a new connection ({why}): {self._said()}"
 
     def give_up(self, system: System) -> str:
         """Has the host put everything back at once, and says what came of it."""

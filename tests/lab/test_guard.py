@@ -178,7 +178,7 @@ def test_a_firewall_that_shuts_the_controller_out_is_put_back(site: GuardedSite,
         result = site.provision()
         assert result.code == 2, result.out + result.err
         (end,) = [event for event in result.events if event["event"] == "end"]
-        assert end["reason"].startswith("not confirmed over a new connection within 8 s (root@")
+        assert end["reason"].startswith("not confirmed over a new connection (root@")
         assert "no answer within" in end["reason"]
         assert (end["changed"], end["failed"], end["undone"]) == (0, 1, False)
         assert end["reason"].endswith(f": {FIREWALL} put back")
@@ -286,6 +286,7 @@ def test_a_guard_without_a_timer_is_put_back_by_the_next_run(site: GuardedSite, 
     until(lambda: table(host))
     kill_agents(host)
     host.run(["systemctl", "stop", "rackhand-guard.timer"])
+    os.killpg(controller.pid, signal.SIGKILL)
     controller.wait(timeout=120)
     front = GuardedSite(site.folder / "front", lab, host)
     assert front.provision().code == 0
