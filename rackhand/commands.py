@@ -225,7 +225,15 @@ def _run(
     blob: Callable[[str], bytes],
 ) -> Iterator[Event]:
     yield {"event": "planned", "resources": len(planned)}
-    yield from conversation.run(planned, run=run, command=command, apply=apply, secrets=host.secrets, blob=blob)
+    yield from conversation.run(
+        planned,
+        run=run,
+        command=command,
+        apply=apply,
+        secrets=host.secrets,
+        blob=blob,
+        confirm_within=host.confirm_within,
+    )
 
 
 def _show(

@@ -6,7 +6,9 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from rackhand import payload
@@ -42,6 +44,7 @@ class Conversation:
 
     def __init__(self, settings: ConnectionSettings, *, install_python: bool = False) -> None:
         """Raises Unreachable and Refused."""
+        self._settings = settings
         self._stream: Stream = open_agent(settings, install_python=install_python)
         self._buffer = b""
         self._sending = threading.Lock()
@@ -113,9 +116,10 @@ class Conversation:
         apply: bool,
         secrets: tuple[str, ...],
         blob: Callable[[str], bytes],
+        confirm_within: int = 30,
     ) -> Iterator[Event]:
         """Sends the plan and yields the events of its run, the last one `end`. Raises Lost."""
-        told = {"run": run, "command": command, "who": _who()}
+        told = {"run": run, "command": command, "who": _who(), "confirm_within": confirm_within}
         self._send({**told, "plan": plan.to_wire(), "apply": apply, "secrets": secrets})
         for event in self.events():
             if event["event"] == "need":
@@ -123,6 +127,12 @@ class Conversation:
                     data = blob(digest)
                     yield {"event": "upload", "bytes": len(data)}
                     self._send({"blob": digest, "size": len(data)}, data)
+                continue
+            if event["event"] == "confirm":
+                yield event
+                reason = _confirm(self._settings, run, event["within"])
+                if reason is not None:
+                    self._send({"unconfirmed": reason})
                 continue
             if event["event"] == "end":
                 # Else the next run would tell how this one has ended.
@@ -145,3 +155,26 @@ class Conversation:
 
     def close(self) -> None:
         self._stream.close()
+
+
+def _confirm(settings: ConnectionSettings, run: str, within: float) -> str | None:
+    """Confirms, over a connection of its own, that the host can be reached. Returns why not. A second try is for the
+    network's sake; after some more, an sshd that takes no key would refuse to talk at all (PerSourcePenalties)."""
+    quick = replace(settings, timeout=max(1, min(settings.timeout, int(within / 2) - 1)))
+    with contextlib.suppress(Unreachable, Refused, Lost):
+        return _confirmed(quick, run)
+    time.sleep(1)
+    try:
+        return _confirmed(quick, run)
+    except (Unreachable, Refused, Lost) as error:
+        return str(error)
+
+
+def _confirmed(settings: ConnectionSettings, run: str) -> str | None:
+    """One try. Returns why the host does not take the confirmation. Raises Unreachable, Refused and Lost."""
+    conversation = Conversation(settings)
+    try:
+        reason: str | None = conversation.ask("confirm", run=run)["reason"]
+        return reason
+    finally:
+        conversation.close()

@@ -7,6 +7,7 @@ are reported together, each with file, line and path.
 from __future__ import annotations
 
 import ast
+import ipaddress
 import math
 import operator
 import re
@@ -99,8 +100,37 @@ class NginxSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SshSettings:
+    """The host's SSH server. None leaves an option as it is; `root_login` is what PermitRootLogin is to say."""
+
+    passwords: bool | None = None
+    root_login: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowed:
+    """A TCP port that is open, to everybody or to a network only."""
+
+    port: int
+    source: str | None = None
+
+    @property
+    def family(self) -> str:
+        """As nftables calls the protocol of the network."""
+        return "ip6" if ":" in (self.source or "") else "ip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirewallSettings:
+    """What is open besides SSH, HTTP and HTTPS."""
+
+    allow: tuple[Allowed, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class HostSettings:
-    """All that is set for one host."""
+    """All that is set for one host. Without `ssh` or `firewall` these are left alone. `confirm_within` is how many
+    seconds the host waits for a new connection after it has changed either."""
 
     name: str
     groups: tuple[str, ...]
@@ -108,6 +138,9 @@ class HostSettings:
     apps: tuple[App, ...]
     nginx: NginxSettings
     keep_releases: int
+    ssh: SshSettings | None = None
+    firewall: FirewallSettings | None = None
+    confirm_within: int = 30
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -122,13 +155,17 @@ def host_settings(host: Host, project: Path, extra_vars: Iterable[str] | None = 
     variables = host.vars.overridden_by(extra_layer(extra_vars)) if extra_vars else host.vars
     problems: list[str] = []
     fields = _Fields(variables, (), variables.lazy, problems)
+    connection = _connection(fields, host, project)
     settings = HostSettings(
         name=host.name,
         groups=host.groups,
-        connection=_connection(fields, host, project),
+        connection=connection,
         apps=tuple(_app(app, project) for app in fields.mappings("apps")),
         nginx=_nginx(fields.mapping("rackhand_nginx")),
         keep_releases=fields.whole("rackhand_keep_releases", 5, least=1),
+        ssh=_ssh(fields.optional("rackhand_ssh"), connection),
+        firewall=_firewall(fields.optional("rackhand_firewall")),
+        confirm_within=fields.whole("rackhand_confirm_within", 30, least=5, most=600),
     )
     routes: dict[str, App] = {}
     for app in settings.apps:
@@ -234,6 +271,60 @@ def _nginx(fields: _Fields) -> NginxSettings:
     )
     fields.refuse_unknown()
     return settings
+
+
+def _ssh(fields: _Fields | None, connection: ConnectionSettings) -> SshSettings | None:
+    if fields is None:
+        return None
+    settings = SshSettings(
+        passwords=fields.convert("passwords", _flag, None), root_login=fields.convert("root_login", _root_login, None)
+    )
+    fields.refuse_unknown()
+    if connection.kind == "ssh":
+        root = connection.user == "root"
+        if root and settings.root_login == "no":
+            fields.problem(("root_login",), "would lock Rackhand out, which connects as root: set another ansible_user")
+        if root and settings.root_login == "prohibit-password" and connection.password is not None:
+            fields.problem(("root_login",), "would lock Rackhand out, which connects as root with ansible_password")
+        if settings.passwords is False and connection.password is not None:
+            fields.problem(("passwords",), "would lock Rackhand out, which connects with ansible_password: use a key")
+    return settings
+
+
+def _root_login(value: object) -> str:
+    if value == "prohibit-password":
+        return value
+    try:
+        return "yes" if _flag(value) else "no"
+    except ValueError:
+        raise ValueError(f"should be true, false or prohibit-password, got {got(value)}") from None
+
+
+def _firewall(fields: _Fields | None) -> FirewallSettings | None:
+    if fields is None:
+        return None
+    settings = FirewallSettings(allow=fields.convert("allow", _allowed, ()))
+    fields.refuse_unknown()
+    return settings
+
+
+def _allowed(value: object) -> tuple[Allowed, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"should be a list of ports, got {got(value)}")
+    return tuple(map(_allowed_one, value))
+
+
+def _allowed_one(value: object) -> Allowed:
+    try:
+        source, _, port = str(value).rpartition(":") if isinstance(value, str) else ("", "", value)
+        number = _whole(port)
+        if not 1 <= number <= 65535 or (":" in source and "/" not in source):
+            raise ValueError
+        return Allowed(port=number, source=str(ipaddress.ip_network(source)) if source else None)
+    except ValueError:
+        raise ValueError(
+            f'each should be a port, or a network and a port ("10.0.0.0/8:5432"), got {got(value)}'
+        ) from None
 
 
 # Values
@@ -439,6 +530,11 @@ class _Fields:
         # Of what is no mapping nothing more can be said.
         problems = [] if values is None else self._problems
         return _Fields(self._variables, (*self.path, key), values or {}, problems)
+
+    def optional(self, key: str) -> _Fields | None:
+        """The mapping below a key, or None when it is not set."""
+        below = self.mapping(key)
+        return below if key in self.values else None
 
     def mappings(self, key: str) -> list[_Fields]:
         """The mappings below the mapping below a key."""

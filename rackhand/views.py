@@ -30,7 +30,7 @@ def facts(options: Options) -> int:
             width = max(map(len, answer))
             for name, fact in answer.items():
                 fact = printable(fact)
-                text = ", ".join(fact) if isinstance(fact, list) else "-" if fact is None else fact
+                text = ", ".join(map(str, fact)) if isinstance(fact, list) else "-" if fact is None else fact
                 print(f"  {name.ljust(width)}  {text}")
     return _complain(report)
 

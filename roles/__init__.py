@@ -2,12 +2,13 @@
 
 from roles.baseline import baseline
 from roles.gunicorn import gunicorn
+from roles.hardening import hardening
 from roles.nginx import nginx, nginx_site
 from roles.python_app import python_app
 
 #: Bring a new host to where applications can be deployed to it.
-PROVISION = (baseline, nginx)
+PROVISION = (baseline, nginx, hardening)
 #: And deploy them.
 DEPLOY = (*PROVISION, python_app, gunicorn, nginx_site)
 
-__all__ = ["DEPLOY", "PROVISION", "baseline", "gunicorn", "nginx", "nginx_site", "python_app"]
+__all__ = ["DEPLOY", "PROVISION", "baseline", "gunicorn", "hardening", "nginx", "nginx_site", "python_app"]

@@ -271,6 +271,30 @@ HOST_DAMAGES: Mapping[str, Mapping[str, str]] = {
         "masked": "systemctl mask --now nginx",
         "masked until the next boot": "systemctl mask --now --runtime nginx",
     },
+    "firewall": {
+        "removed": "rm etc/rackhand/firewall.nft",
+        "flushed": "nft flush ruleset",
+        "a rule added": "nft add rule inet rackhand input tcp dport 23 accept",
+        "a rule removed": "nft flush chain inet rackhand input",
+        "edited, not loaded": "sed -i 's/443/444/' etc/rackhand/firewall.nft",
+        "edited and loaded": (
+            "sed -i 's/443/444/' etc/rackhand/firewall.nft; nft -f etc/rackhand/firewall.nft;"
+            "sed -i 's/444/443/' etc/rackhand/firewall.nft"
+        ),
+        "broken": "echo '}' >> etc/rackhand/firewall.nft",
+        "policy": "nft add chain inet rackhand input '{ policy accept; }'",
+        "owner": "chown daemon etc/rackhand/firewall.nft",
+    },
+    "sshd": {
+        "removed": "rm etc/ssh/sshd_config.d/00-rackhand.conf",
+        "edited and loaded": "sed -i 's/ no/ yes/' etc/ssh/sshd_config.d/00-rackhand.conf; systemctl reload ssh",
+        "put right, not loaded": (
+            "cp etc/ssh/sshd_config.d/00-rackhand.conf root/options;"
+            "sed -i 's/ no/ yes/' etc/ssh/sshd_config.d/00-rackhand.conf; systemctl reload ssh;"
+            "mv root/options etc/ssh/sshd_config.d/00-rackhand.conf"
+        ),
+        "mode": "chmod 0600 etc/ssh/sshd_config.d/00-rackhand.conf",
+    },
     "probe": {
         "no way to the application": "systemctl stop nginx",
     },

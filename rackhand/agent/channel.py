@@ -70,6 +70,15 @@ class Channel:
             pass
         return False
 
+    def unconfirmed(self) -> str | None:
+        """Why the controller could not confirm what was changed, if it has said so."""
+        self.cancelled()
+        while b"\n" in self._buffer:
+            message = self.line()
+            if "unconfirmed" in message:
+                return str(message["unconfirmed"])
+        return None
+
     def _asks_to_stop(self) -> bool:
         return self._cancelled or b'"cancel"' in self._buffer
 

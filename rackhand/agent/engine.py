@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rackhand.agent.events import MASK, Emitter
+from rackhand.agent.guard import Guard
 from rackhand.agent.plan import Plan
 from rackhand.agent.resource import Failure, Resource, ResourceError, State
 from rackhand.agent.system import CommandError, System
@@ -61,7 +62,13 @@ def _diff(before: str, after: str, name: str) -> str:
 
 
 def run(
-    plan: Plan, system: System, emit: Emitter, *, apply: bool, cancelled: Callable[[], bool] = lambda: False
+    plan: Plan,
+    system: System,
+    emit: Emitter,
+    *,
+    apply: bool,
+    cancelled: Callable[[], bool] = lambda: False,
+    guard: Guard | None = None,
 ) -> Outcome:
     """Checks the plan and, with `apply`, makes the host what it says. The first failure ends the run and undoes it."""
     outcome = Outcome()
@@ -74,6 +81,8 @@ def run(
             outcome.interrupted = True
             outcome.reason = "interrupted before the switch"
             failure = Failure(resource=resource, message=outcome.reason)
+        if not resource.cuts_off:
+            _settle(outcome, guard, system, emit)
         if outcome.reason is not None:
             outcome.skipped += len(plan) - position
             break
@@ -84,7 +93,7 @@ def run(
         emit("begin", id=resource.id, stage=resource.stage)
         started = time.monotonic()
         try:
-            changes = _converge(resource, system, outcome, apply)
+            changes = _converge(resource, system, outcome, apply, guard)
             if not apply and not changes and (followed := changed.intersection(resource.follows(system))):
                 changes = [{"key": "follows", "before": None, "after": ", ".join(sorted(followed))}]
         except Exception as error:  # whatever it is, what was done must be undone
@@ -101,9 +110,12 @@ def run(
             else:
                 outcome.ok += 1
         emit("resource", id=resource.id, stage=resource.stage, seconds=round(time.monotonic() - started, 4), **result)
-    # By then the new has proven itself, and the old may have been told to stop.
-    if failure is not None and outcome.applied and failure.resource.stage != "retire":
-        _undo(outcome, plan, system, emit, failure)
+    _settle(outcome, guard, system, emit)
+    if outcome.reason is not None and outcome.applied:
+        failure = failure or Failure(resource=outcome.applied[-1][0], message=outcome.reason)
+        # In the last stage the new has proven itself, and the old may have been told to stop.
+        if failure.resource.stage != "retire":
+            _undo(outcome, plan, system, emit, failure)
     return outcome
 
 
@@ -118,11 +130,27 @@ def _log(error: Exception) -> list[str]:
     return [] if isinstance(error, _FORESEEN) else traceback.format_exc().splitlines()
 
 
-def _converge(resource: Resource, system: System, outcome: Outcome, apply: bool) -> list[Change]:
+def _settle(outcome: Outcome, guard: Guard | None, system: System, emit: Emitter) -> None:
+    """Has what can cut the controller off confirmed, or put back when the run has failed."""
+    if guard is None or not guard.armed:
+        return
+    if outcome.reason is not None:
+        emit("notice", level="info", text=guard.give_up(system))
+    else:
+        outcome.reason = guard.settle(system)
+        if outcome.reason is not None:
+            put_back = sum(resource.cuts_off for resource, _ in outcome.applied)
+            outcome.changed -= put_back
+            outcome.failed += put_back
+
+
+def _converge(resource: Resource, system: System, outcome: Outcome, apply: bool, guard: Guard | None) -> list[Change]:
     wanted = resource.wanted()
     actual = resource.actual(system)
     changes = compare(resource, wanted, actual)
     if changes and apply:
+        if resource.cuts_off and guard is not None:
+            guard.arm(system)
         outcome.applied.append((resource, actual))
         resource.apply(system, actual)
         left = compare(resource, wanted, resource.actual(system))

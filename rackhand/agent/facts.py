@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -38,6 +39,7 @@ def facts(root: str = "/") -> Facts:
         "init": "systemd" if os.path.isdir(os.path.join(root, "run/systemd/system")) else "other",
         "apt": shutil.which("apt-get") is not None,
         "ipv6": os.path.exists(os.path.join(root, "proc/net/if_inet6")),
+        "ssh_ports": ssh_ports(root),
     }
 
 
@@ -66,6 +68,32 @@ def _meminfo(root: str) -> dict[str, int]:
     with open(os.path.join(root, "proc/meminfo"), encoding="ascii") as file:
         pairs = (line.split() for line in file)
         return {pair[0].rstrip(":"): int(pair[1]) * 1024 for pair in pairs if len(pair) == 3}
+
+
+def ssh_ports(root: str = "/") -> list[int]:
+    """The TCP ports that SSH servers listen on, whatever their configuration says. Not those of containers, which have
+    a network of their own, nor what sessions forward. Only root sees them."""
+    proc = os.path.join(root, "proc")
+    listening: dict[str, int] = {}
+    for table in ("tcp", "tcp6"):
+        for row in map(str.split, _read(os.path.join(proc, "net", table)).splitlines()[1:]):
+            local, state, inode = row[1], row[3], row[9]
+            if state == "0A":
+                listening[f"socket:[{inode}]"] = int(local.rpartition(":")[2], 16)
+    ports = set()
+    for pid in filter(str.isdigit, os.listdir(proc)):
+        name, _, rest = _read(os.path.join(proc, pid, "stat")).partition("(")[2].rpartition(")")
+        if name == "sshd" and rest.split()[1] == "1":  # a session's parent is a server
+            ports |= {listening[socket] for socket in _links(os.path.join(proc, pid, "fd")) if socket in listening}
+    return sorted(ports)
+
+
+def _links(folder: str) -> Iterator[str]:
+    """Where the links in a folder lead, as far as they may be read."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            with contextlib.suppress(OSError):
+                yield os.readlink(os.path.join(folder, name))
 
 
 def _ancestors(base: str) -> Iterator[str]:

@@ -11,6 +11,7 @@
 /run/rackhand-APP/ID-N/                    the socket of one instance, and which files it has loaded
 /var/lib/rackhand/runs/RUN.jsonl           the events of a run
 /var/lib/rackhand/runs/last                link to those of the last one
+/var/lib/rackhand/guard/                   what is put back unless a change is confirmed
 
 `current` is the one record of what serves on the host. It is a folder that is replaced as a whole, in one step; all
 that lies under /run can be made from it.
@@ -26,6 +27,9 @@ STATE = "/var/lib/rackhand"
 RUNS = f"{STATE}/runs"
 LAST_RUN = f"{RUNS}/last"
 INCOMING = f"{STATE}/incoming"
+GUARD = f"{STATE}/guard"
+GUARD_UNIT = "rackhand-guard.service"
+FIREWALL = "/etc/rackhand/firewall.nft"
 LOCK = "/run/rackhand.lock"
 SYSTEMD = "/etc/systemd/system"
 #: Units until the next boot. Systemd finds a new one here without being told.

@@ -6,6 +6,8 @@ Every message is one line of JSON. Data follows the line that announces it:
     controller  {"ask": "status", …} or {"plan": […], "apply": true, …}, or closes the channel
     agent       {"event": "need", "blobs": [digest, …]}
     controller  {"blob": digest, "size": N} and N bytes, for each
+    agent       {"event": "confirm", …}: {"ask": "confirm", "run": RUN} must reach another agent, over a new connection
+    controller  {"unconfirmed": reason} when it cannot
     agent       events, the last one {"event": "end", …}
     controller  {"heard": true} when it has got that one
 """
@@ -18,12 +20,13 @@ import sys
 import time
 from typing import Any
 
-from rackhand.agent import engine, host_log, layout, runs, status
+from rackhand.agent import engine, guard, host_log, layout, runs, status
 from rackhand.agent.channel import SILENCE, Channel
 from rackhand.agent.events import Emitter
 from rackhand.agent.facts import facts, refusal
 from rackhand.agent.files import file_digest, remove
 from rackhand.agent.plan import Plan
+from rackhand.agent.resource import ResourceError
 from rackhand.agent.system import System
 
 #: Seconds in which a controller confirms that it knows how the run ended.
@@ -55,6 +58,9 @@ def main(stdin: int = 0, stdout: int = 1) -> int:
             last["at_work"] = runs.at_work()
         emit("status", instances=status.instances(system, message["health"]), last_run=last)
         return 0
+    if message.get("ask") == "confirm":
+        emit("confirmed", reason=guard.confirm(message["run"], system))
+        return 0
     emit.name(message["run"])
     plan = Plan.from_wire(message["plan"])
     if not message["apply"]:
@@ -83,7 +89,7 @@ def _apply(plan: Plan, message: dict[str, Any], channel: Channel, emit: Emitter)
             attached = runs.turn(lock, message["run"], channel, emit)
             _begin(message, attached, emit)
             try:
-                code = _end(emit, _carry_out(plan, message["run"], channel, emit))
+                code = _end(emit, _carry_out(plan, message, channel, emit))
             finally:
                 remove(layout.INCOMING)
             emit.sync()
@@ -108,12 +114,15 @@ def _begin(message: dict[str, Any], attached: str | None, emit: Emitter) -> None
         emit("found", last=last)
 
 
-def _carry_out(plan: Plan, run: str, channel: Channel, emit: Emitter) -> engine.Outcome:
+def _carry_out(plan: Plan, message: dict[str, Any], channel: Channel, emit: Emitter) -> engine.Outcome:
+    run, within = message["run"], message["confirm_within"]
     try:
+        guard.wait_for_earlier(System(), emit)
         system = System(fetch=_fetch(plan, channel, emit).__getitem__, run_id=run)
-    except ConnectionError as error:
+    except (ConnectionError, ResourceError) as error:
         return engine.Outcome(failed=1, skipped=len(plan), reason=str(error))
-    return engine.run(plan, system, emit, apply=True, cancelled=channel.cancelled)
+    guarded = guard.Guard(plan, run=run, within=within, emit=emit, heard=channel.unconfirmed)
+    return engine.run(plan, system, emit, apply=True, cancelled=channel.cancelled, guard=guarded)
 
 
 def _reason(error: Exception) -> str:

@@ -31,6 +31,15 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Before:
+    """How to put back what a resource that can cut off the controller is about to change: these files as they are now,
+    then commands, each with its standard input, for what runs. After a boot the files alone are put back."""
+
+    files: tuple[str, ...]
+    commands: tuple[tuple[tuple[str, ...], str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resource:
     """One thing on a host. A kind says what is wanted, reads what is, and changes it; comparing, diffing, reading again
     after a change, timing and undoing belong to the engine."""
@@ -40,6 +49,9 @@ class Resource:
     secret: ClassVar[frozenset[str]] = frozenset()
     #: True for a kind that only looks at what the resources before it have made.
     observes: ClassVar[bool] = False
+    #: True for a kind that can cut the controller off: the host takes its change back unless the controller confirms it
+    #: over a new connection.
+    cuts_off: ClassVar[bool] = False
 
     stage: Stage = "prepare"
 
@@ -77,6 +89,10 @@ class Resource:
 
     def apply(self, system: System, actual: State) -> None:
         """Makes the wanted state from the actual one. Raises ResourceError."""
+        raise NotImplementedError
+
+    def before(self, system: System) -> Before:
+        """For a kind that can cut the controller off: what the host puts back without a confirmation."""
         raise NotImplementedError
 
     def undo(self, system: System, before: State, failure: Failure) -> None:

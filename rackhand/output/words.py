@@ -38,6 +38,10 @@ def told(event: Event, report: Report, *, diff: bool, width: int | None = None) 
             yield from _of_another(report, name, event["of"], event["said"])
         case "found":
             yield from _said(report, name, "found", "changed", _found(event["last"]))
+        case "confirm":
+            ids = ", ".join(event["resources"])
+            text = f"{ids}: put back unless a new connection comes through within {event['within']:.0f} s"
+            yield from _said(report, name, "confirm", "quiet", text)
         case "resource" if event["status"] == "changed":
             verb = "would change" if report.check else "changed"
             yield from _said(report, name, verb, "changed", event["id"], event["seconds"])

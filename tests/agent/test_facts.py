@@ -134,6 +134,25 @@ def test_what_the_host_is(root: Path) -> None:
     assert facts(str(root))["ipv6"]
 
 
+def test_ports_of_ssh(root: Path) -> None:
+    """Those that servers listen on: neither what sessions forward nor what a container's server has."""
+    row = "   0: {local} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000     0        0 {inode} 1 0 10 0\n"
+    rows = [
+        row.format(local="00000000:0016", state="0A", inode=1),
+        row.format(local="0200A8C0:0016", state="01", inode=2),
+        row.format(local="0100007F:177A", state="0A", inode=3),
+        row.format(local="00000000:0050", state="0A", inode=4),
+    ]
+    servers = {7: ("sshd", 1, [1]), 8: ("sshd", 7, [2, 3]), 9: ("nginx", 1, [4]), 10: ("sshd", 1, [5, 99])}
+    write(root, {"proc/net/tcp": "head\n" + "".join(rows)})
+    write(root, {"proc/net/tcp6": "head\n" + row.format(local="0" * 32 + ":08AE", state="0A", inode=5)})
+    for pid, (name, parent, sockets) in servers.items():
+        write(root, {f"proc/{pid}/stat": f"{pid} ({name}) S {parent} 0 0\n", f"proc/{pid}/fd/none": ""})
+        for number, inode in enumerate(sockets):
+            (root / f"proc/{pid}/fd/{number}").symlink_to(f"socket:[{inode}]")
+    assert facts(str(root))["ssh_ports"] == [22, 2222]
+
+
 def test_a_host_that_says_little(tmp_path: Path) -> None:
     """Without os-release and systemd the facts say so; they do not fail."""
     write(tmp_path, {"proc/meminfo": "MemTotal: 1024 kB\nMemAvailable: 512 kB\n"})

@@ -198,7 +198,9 @@ def apply(agent: Agent, run: str, *said: str) -> list[dict[str, Any]]:
     for line in said:
         agent.say(line)
     agent.emit.name(run)
-    main._apply(Plan(()), {"run": run, "command": "deploy", "who": "me@here"}, agent.channel, agent.emit)
+    main._apply(
+        Plan(()), {"run": run, "command": "deploy", "who": "me@here", "confirm_within": 30}, agent.channel, agent.emit
+    )
     return agent.said()
 
 

@@ -13,12 +13,12 @@ import roles
 from rackhand.agent import layout
 from rackhand.agent.plan import Plan
 from rackhand.agent.resource import Resource
-from rackhand.agent.resources import Instance, Packages, Probe, Virtualenv
+from rackhand.agent.resources import Instance, Packages, Probe, Virtualenv, firewall
 from rackhand.conversation import Conversation
 from rackhand.inventory import Origin
 from rackhand.lab import Lab, LabHost
 from rackhand.planning import plan
-from rackhand.settings import App, ConnectionSettings, HostSettings, NginxSettings
+from rackhand.settings import App, ConnectionSettings, FirewallSettings, HostSettings, NginxSettings, SshSettings
 from rackhand.target import Target
 from rackhand.uv import packed
 from tests import snapshot
@@ -73,6 +73,8 @@ class RealHost:
             apps=(APP,),
             nginx=NginxSettings(),
             keep_releases=2,
+            ssh=SshSettings(passwords=False),
+            firewall=FirewallSettings(),
         )
         conversation = self._converse()
         conversation.close()
@@ -118,7 +120,8 @@ class RealHost:
     def repairs(self, *damages: tuple[str, str]) -> None:
         """The contract of the resources of these kinds, when all these damages, (kind, what), are done at once."""
         kinds = {kind for kind, _ in damages}
-        damaged = [resource for resource in self.plan if resource.kind in kinds]
+        own = (layout.GUARD_UNIT, firewall.UNIT)  # of one kind, those of the application are damaged
+        damaged = [resource for resource in self.plan if resource.kind in kinds and resource.name not in own]
         assert len(damaged) == len(damages)
         try:
             repairs(self, self.plan, damaged, ";".join(f"({HOST_DAMAGES[kind][what]})" for kind, what in damages))

@@ -233,6 +233,46 @@ SETTINGS = {
         "rackhand_keep_release: 3\n",
         'all.yml:1: rackhand_keep_release: unknown key (did you mean "rackhand_keep_releases"?)',
     ),
+    "root shut out": (
+        "ansible_user: root\nrackhand_ssh:\n  root_login: false\n",
+        "all.yml:3: rackhand_ssh.root_login: would lock Rackhand out, which connects as root: set another ansible_user",
+    ),
+    "root's password shut out": (
+        "ansible_user: root\nansible_password: a\nrackhand_ssh: {root_login: prohibit-password}\n",
+        "all.yml:3: rackhand_ssh.root_login: would lock Rackhand out, which connects as root with ansible_password",
+    ),
+    "password shut out": (
+        "ansible_user: debian\nansible_password: a\nrackhand_ssh:\n  root_login: false\n  passwords: false\n",
+        "all.yml:5: rackhand_ssh.passwords: would lock Rackhand out, which connects with ansible_password: use a key",
+    ),
+    "root login": (
+        "rackhand_ssh: {root_login: without-password}\n",
+        "all.yml:1: rackhand_ssh.root_login: should be true, false or prohibit-password, got 'without-password'",
+    ),
+    "unknown option of sshd": (
+        "rackhand_ssh: {port: 2222}\n",
+        "all.yml:1: rackhand_ssh.port: unknown key: there are passwords, root_login",
+    ),
+    "options of sshd as a flag": ("rackhand_ssh: yes\n", "all.yml:1: rackhand_ssh: should be a mapping, got true"),
+    "port of the firewall": (
+        "rackhand_firewall:\n  allow: [8080, 65536]\n",
+        "all.yml:2: rackhand_firewall.allow: each should be a port, or a network and a port "
+        '("10.0.0.0/8:5432"), got 65536',
+    ),
+    "network of the firewall": (
+        "rackhand_firewall: {allow: ['10.0.0.1/8:5432']}\n",
+        "all.yml:1: rackhand_firewall.allow: each should be a port, or a network and a port "
+        "(\"10.0.0.0/8:5432\"), got '10.0.0.1/8:5432'",
+    ),
+    "rule of the firewall": (
+        "rackhand_firewall: {allow: ['1 accept; }']}\n",
+        "all.yml:1: rackhand_firewall.allow: each should be a port, or a network and a port "
+        "(\"10.0.0.0/8:5432\"), got '1 accept; }'",
+    ),
+    "too little time to confirm": (
+        "rackhand_confirm_within: 1\n",
+        "all.yml:1: rackhand_confirm_within: should be from 5 to 600, got 1",
+    ),
     "keep_releases": ("rackhand_keep_releases: 0\n", "all.yml:1: rackhand_keep_releases: should be at least 1, got 0"),
     "nginx": (
         "rackhand_nginx:\n  server_name: a; b\n",

@@ -17,13 +17,22 @@ import roles
 from rackhand.agent import layout
 from rackhand.agent.plan import Plan
 from rackhand.agent.resource import Resource
-from rackhand.agent.resources import File, Instance, Link, Packages, Release, Virtualenv
+from rackhand.agent.resources import File, Instance, Link, Packages, Release, Sshd, SystemdUnit, Virtualenv, firewall
 from rackhand.bundle import Bundle
 from rackhand.inventory import Origin
 from rackhand.planning import Role, plan
-from rackhand.settings import App, ConnectionSettings, HostSettings, NginxSettings
+from rackhand.settings import (
+    Allowed,
+    App,
+    ConnectionSettings,
+    FirewallSettings,
+    HostSettings,
+    NginxSettings,
+    SshSettings,
+)
 from rackhand.target import Target
 from roles import operations, serving
+from roles.hardening import rules
 from roles.nginx import site
 from roles.python_app import environment_file, release, virtualenv
 
@@ -35,6 +44,7 @@ FACTS: dict[str, Any] = {
     "cores": 2,
     "memory_mb": 4096,
     "ipv6": True,
+    "ssh_ports": [22],
 }
 ORIGIN = Origin(file="group_vars/web.yml", line=3)
 ASYNC_API = App(
@@ -140,6 +150,43 @@ def test_what_starts_at_boot() -> None:
 def test_whole_plans(name: str, of: Target, role: Iterable[Role]) -> None:
     """All that a run goes through, in order: a new host, one without applications, one application of two."""
     check(f"plan.{name}", ids(plan(of, role)))
+
+
+HARDENED = replace(
+    target(ASYNC_API, SYNC_API, ssh_ports=[2222, 22]),
+    settings=replace(
+        target(ASYNC_API, SYNC_API).settings,
+        ssh=SshSettings(passwords=False, root_login="prohibit-password"),
+        firewall=FirewallSettings(
+            allow=(Allowed(port=8080), Allowed(port=5432, source="10.0.0.0/8"), Allowed(port=53, source="fd00::/8"))
+        ),
+    ),
+)
+
+
+def test_hardening() -> None:
+    """The two that can cut the controller off come last, together, behind what puts them back."""
+    check("plan.hardened", ids(plan(HARDENED, roles.PROVISION)))
+    check("firewall.nft", rules(HARDENED))
+    found = {resource.name: resource for resource in plan(HARDENED, roles.PROVISION)}
+    for unit in (layout.GUARD_UNIT, firewall.UNIT):
+        resource = found[unit]
+        assert isinstance(resource, SystemdUnit)
+        check(unit, resource.content)
+    options = found["00-rackhand.conf"]
+    assert isinstance(options, Sshd)
+    check("sshd.conf", options.content)
+
+
+def test_hardening_is_off_by_default() -> None:
+    """Nothing that can cut the controller off is touched unless the inventory asks for it."""
+    assert not [resource for resource in plan(target(ASYNC_API, SYNC_API), roles.DEPLOY) if resource.cuts_off]
+
+
+def test_a_host_whose_ssh_server_is_not_seen() -> None:
+    """Its usual port is open, rather than none."""
+    unseen = replace(HARDENED, facts={**HARDENED.facts, "ssh_ports": []})
+    assert "tcp dport { 22, 80, 443, 8080 } accept" in rules(unseen)
 
 
 def test_operations() -> None:

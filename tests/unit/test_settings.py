@@ -11,7 +11,17 @@ import pytest
 
 from rackhand.errors import UserError
 from rackhand.inventory import Origin, load_inventory
-from rackhand.settings import App, ConnectionSettings, HostSettings, NginxSettings, host_settings, resolve_workers
+from rackhand.settings import (
+    Allowed,
+    App,
+    ConnectionSettings,
+    FirewallSettings,
+    HostSettings,
+    NginxSettings,
+    SshSettings,
+    host_settings,
+    resolve_workers,
+)
 
 Settings = Callable[..., HostSettings]
 
@@ -285,3 +295,40 @@ def test_expressions_without_a_usable_value(expression: str, reason: str) -> Non
     assert str(raised.value) == (
         f"web.yml:7: apps.a.workers: {expression!r} has no usable value for cores 1, memory_mb 2048: {reason}"
     )
+
+
+@pytest.mark.parametrize(
+    ("variables", "ssh"),
+    [
+        ("rackhand_ssh: {}", SshSettings()),
+        ("rackhand_ssh: {passwords: no}", SshSettings(passwords=False)),
+        ("rackhand_ssh: {passwords: yes, root_login: yes}", SshSettings(passwords=True, root_login="yes")),
+        ("rackhand_ssh: {root_login: prohibit-password}", SshSettings(root_login="prohibit-password")),
+        ("{ansible_user: debian, rackhand_ssh: {root_login: false}}", SshSettings(root_login="no")),
+        (
+            "{ansible_connection: local, ansible_user: root, rackhand_ssh: {root_login: false}}",
+            SshSettings(root_login="no"),
+        ),
+    ],
+)
+def test_ssh(settings: Settings, variables: str, ssh: SshSettings) -> None:
+    """What is not set is left alone; who does not come by SSH may shut it for root."""
+    assert settings(variables).ssh == ssh
+
+
+def test_firewall(settings: Settings) -> None:
+    """Ports are open to all, or to a network of either family."""
+    found = settings(
+        "rackhand_firewall: {allow: [8080, '81', '10.0.0.0/8:5432', '10.1.2.3:22', 'fd00::/8:53']}"
+    ).firewall
+    assert found == FirewallSettings(
+        allow=(
+            Allowed(port=8080),
+            Allowed(port=81),
+            Allowed(port=5432, source="10.0.0.0/8"),
+            Allowed(port=22, source="10.1.2.3/32"),
+            Allowed(port=53, source="fd00::/8"),
+        )
+    )
+    assert [one.family for one in found.allow][2:] == ["ip", "ip", "ip6"]
+    assert settings("rackhand_firewall: {}").firewall == FirewallSettings()

@@ -4,6 +4,7 @@ from rackhand.agent.resource import Resource
 from rackhand.agent.resources.current import Current
 from rackhand.agent.resources.directory import Directory
 from rackhand.agent.resources.file import File
+from rackhand.agent.resources.firewall import Firewall
 from rackhand.agent.resources.instance import Instance
 from rackhand.agent.resources.link import Link
 from rackhand.agent.resources.nginx_site import NginxSite
@@ -11,6 +12,7 @@ from rackhand.agent.resources.packages import Packages
 from rackhand.agent.resources.probe import Probe
 from rackhand.agent.resources.release import Release
 from rackhand.agent.resources.retired import Retired
+from rackhand.agent.resources.sshd import Sshd
 from rackhand.agent.resources.systemd_unit import SystemdUnit
 from rackhand.agent.resources.user import User
 from rackhand.agent.resources.virtualenv import Virtualenv
@@ -24,6 +26,8 @@ KINDS: tuple[type[Resource], ...] = (
     Release,
     Virtualenv,
     SystemdUnit,
+    Firewall,
+    Sshd,
     Instance,
     Current,
     NginxSite,
@@ -36,6 +40,7 @@ __all__ = [
     "Current",
     "Directory",
     "File",
+    "Firewall",
     "Instance",
     "Link",
     "NginxSite",
@@ -43,6 +48,7 @@ __all__ = [
     "Probe",
     "Release",
     "Retired",
+    "Sshd",
     "SystemdUnit",
     "User",
     "Virtualenv",
