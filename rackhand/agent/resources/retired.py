@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,6 +12,8 @@ from rackhand.agent import files, layout, serving
 from rackhand.agent.resource import Resource, Stage, State
 from rackhand.agent.system import System
 
+#: Seconds for systemd to begin with stopping what it was asked to stop.
+PATIENCE = 20
 #: States of a unit in which there is nothing to stop.
 _ENDED = ("inactive", "deactivating")
 
@@ -128,10 +131,20 @@ class Retired(Resource):
             if name.startswith("."):
                 yield f"{layout.UV}/{name}"
 
+    def _begin_to_stop(self, system: System, instances: tuple[str, ...]) -> None:
+        """Returns when they have been told, which systemd does a moment after it was asked to."""
+        system.systemctl("stop", "--no-block", *instances)
+        deadline = time.monotonic() + PATIENCE
+        while any(system.unit(name)["ActiveState"] == "active" for name in instances):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.02)
+            system.forget_units()
+
     def apply(self, system: System, actual: State) -> None:
         instances = self._instances(system)
         if instances:
-            system.systemctl("stop", "--no-block", *instances)
+            self._begin_to_stop(system, instances)
         failed = [name for name in instances if system.unit(name)["ActiveState"] == "failed"]
         if failed:
             system.systemctl("reset-failed", *failed)
