@@ -256,11 +256,11 @@ class Load:
 
     async def _websocket(self, traffic: Traffic) -> None:
         """Opens another when the server has closed it, and waits for each echo before the next message."""
-        me = _this_task()
+        me, url = _this_task(), f"ws://{self._address}{traffic.path}/ws"
         while True:
             start, instance, code, error = time.monotonic(), None, None, None
             try:
-                async with connect(f"ws://{self._address}{traffic.path}/ws", ping_interval=None) as socket:
+                async with connect(url, ping_interval=None, open_timeout=PATIENCE) as socket:
                     for number in itertools.count():
                         await socket.send(str(number))
                         answer = json.loads(await asyncio.wait_for(socket.recv(), PATIENCE))

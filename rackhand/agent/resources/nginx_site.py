@@ -21,6 +21,9 @@ TOKEN = "@TOKEN@"
 TOKEN_PATH = "/.rackhand/loaded"
 _TOKEN_LINE = re.compile(r"^# token: (([0-9a-f]+)-[0-9a-f]{16})$", re.MULTILINE)
 
+#: A line that older versions of nginx do not know, and that is left out for them.
+_SINCE = re.compile(r"^.*  # since nginx ([0-9.]+)\n", re.MULTILINE)
+
 #: Seconds within which nginx must have loaded a new site.
 LOAD_TIMEOUT = 15
 
@@ -68,7 +71,8 @@ class NginxSite(Resource):
         if text is not None:
             status = os.lstat(path)
             found = _TOKEN_LINE.search(text)
-            state["content"] = text.replace(found[1], TOKEN) if found else text
+            content = text.replace(found[1], TOKEN) if found else text
+            state["content"] = self.content if content == _fitting_here(system, self.content) else content
             state["owner"], state["mode"] = files.owner(status), files.mode(status)
             written = found is not None and int(found[2], 16) == status.st_mtime_ns
             state["loaded"] = written and found is not None and self._loaded() == found[1]
@@ -129,7 +133,7 @@ class NginxSite(Resource):
         path = system.path(self.path)
         now = time.time_ns()
         token = f"{now:x}-{secrets.token_hex(8)}"
-        coming = files.prepare(path, content.replace(TOKEN, token), "root:root", "0644")
+        coming = files.prepare(path, _fitting_here(system, content).replace(TOKEN, token), "root:root", "0644")
         os.utime(coming, ns=(now, now))
         os.replace(coming, path)
         files.sync_folder(path)
@@ -143,7 +147,8 @@ class NginxSite(Resource):
         files.remove(candidate)
         shutil.copytree(folder, candidate, symlinks=True)
         try:
-            files.write(os.path.join(candidate, name), self.content, "root:root", "0644")
+            content = _fitting_here(system, self.content)
+            files.write(os.path.join(candidate, name), content, "root:root", "0644")
             script = 'mount --bind "$1" "$2" && exec nginx -t -q'
             system.run("unshare", "--mount", "sh", "-c", script, "sh", candidate, folder)
         except CommandError as error:
@@ -164,6 +169,21 @@ class NginxSite(Resource):
             self._load(system, token)
         else:
             system.systemctl("reload", "nginx.service")
+
+
+def _fitting_here(system: System, content: str) -> str:
+    return fitting(content, system.run("nginx", "-v")) if _SINCE.search(content) else content
+
+
+def fitting(content: str, version: str) -> str:
+    """A site for an nginx that says that it is of this version: `nginx version: nginx/1.22.1`."""
+    found = re.search(r"nginx/([0-9.]+)", version)
+    own = _numbers(found[1]) if found else []
+    return _SINCE.sub(lambda line: line[0] if _numbers(line[1]) <= own else "", content)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in version.split(".") if number]
 
 
 def _journal(system: System) -> tuple[str, ...]:
