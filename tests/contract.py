@@ -275,7 +275,10 @@ HOST_DAMAGES: Mapping[str, Mapping[str, str]] = {
         "removed": "rm etc/rackhand/firewall.nft",
         "flushed": "nft flush ruleset",
         "a rule added": "nft add rule inet rackhand input tcp dport 23 accept",
-        "a rule removed": "nft flush chain inet rackhand input",
+        "a rule removed": (
+            "nft delete rule inet rackhand input handle "
+            "$(nft --handle list table inet rackhand | sed -n 's/.* invalid drop # handle //p')"
+        ),
         "edited, not loaded": "sed -i 's/443/444/' etc/rackhand/firewall.nft",
         "edited and loaded": (
             "sed -i 's/443/444/' etc/rackhand/firewall.nft; nft -f etc/rackhand/firewall.nft;"
@@ -291,6 +294,7 @@ HOST_DAMAGES: Mapping[str, Mapping[str, str]] = {
         "put right, not loaded": (
             "cp etc/ssh/sshd_config.d/00-rackhand.conf root/options;"
             "sed -i 's/ no/ yes/' etc/ssh/sshd_config.d/00-rackhand.conf; systemctl reload ssh;"
+            "until test run/sshd.pid -nt etc/ssh/sshd_config.d/00-rackhand.conf; do sleep 0.1; done;"
             "mv root/options etc/ssh/sshd_config.d/00-rackhand.conf"
         ),
         "mode": "chmod 0600 etc/ssh/sshd_config.d/00-rackhand.conf",

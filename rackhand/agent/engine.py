@@ -150,7 +150,7 @@ def _converge(resource: Resource, system: System, outcome: Outcome, apply: bool,
     changes = compare(resource, wanted, actual)
     if changes and apply:
         if resource.cuts_off and guard is not None:
-            guard.arm(system)
+            guard.arm(resource, system)
         outcome.applied.append((resource, actual))
         resource.apply(system, actual)
         left = compare(resource, wanted, resource.actual(system))

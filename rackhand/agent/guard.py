@@ -51,6 +51,7 @@ class Guard:
         self._within = within
         self._emit = emit
         self._heard = heard
+        self._changing: list[str] = []
         self._lock: int | None = None
         self._verdict = -1
         self._armed = 0.0
@@ -59,8 +60,10 @@ class Guard:
     def armed(self) -> bool:
         return self._lock is not None
 
-    def arm(self, system: System) -> None:
-        """Makes sure that the host will put everything back. All is on disk when this returns."""
+    def arm(self, resource: Resource, system: System) -> None:
+        """Makes sure that the host will put this resource back, and all others of the plan that can cut the controller
+        off. All is on disk when this returns."""
+        self._changing.append(resource.id)
         if self.armed:
             return
         before = [resource.before(system) for resource in self._resources]
@@ -89,8 +92,7 @@ class Guard:
     def settle(self, system: System) -> str | None:
         """Waits for the confirmation. Returns why the host has put everything back, or None when it was confirmed."""
         left = max(0.0, self._armed + self._within - time.monotonic())
-        ids = [resource.id for resource in self._resources]
-        self._emit("confirm", within=round(left, 1), resources=ids)
+        self._emit("confirm", within=round(left, 1), resources=self._changing)
         self._release()
         reason: str | None = None
         deadline = time.monotonic() + left + PATIENCE
@@ -114,7 +116,7 @@ class Guard:
         return self._said()
 
     def _said(self) -> str:
-        ids = ", ".join(resource.id for resource in self._resources)
+        ids = ", ".join(self._changing)
         verdict = self._read()
         if os.path.exists(layout.GUARD):
             return f"{ids} could not be put back: {verdict or 'see journalctl -u rackhand-guard'}"
