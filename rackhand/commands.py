@@ -50,8 +50,6 @@ def hosts(options: Options) -> tuple[HostSettings, ...]:
         raise UserError("--host is missing: name a host, a group or a pattern; --host all means every host, in words")
     if options.forks < 1:
         raise UserError(f"--forks should be 1 or more, got {options.forks}")
-    if options.forks < 1:
-        raise UserError(f"--forks should be 1 or more, got {options.forks}")
     path = Path(options.inventory or os.environ.get("RACKHAND_INVENTORY") or PROJECT / "inventory")
     inventory = load_inventory(path)
     for warning in inventory.warnings:
