@@ -76,6 +76,31 @@ def test(_: Context, only: str | None = None) -> None:
 
 
 @task(
+    iterable=["scenario", "fault"],
+    help={
+        "scenario": "fresh, code, dependency or rollback; may be repeated (default: all)",
+        "fault": "one by its name, as the table has it; may be repeated (default: all)",
+        "out": "file for the table (default: benchmarks/FAULTS.md, when everything is run)",
+        "subset": "a few minutes instead of hours: every fault at least once",
+        "hosts": "how many lab hosts at once",
+    },
+    auto_shortflags=False,
+)
+def faults(
+    _: Context,
+    scenario: list[str],
+    fault: list[str],
+    out: str | None = None,
+    subset: bool = False,
+    hosts: int = 2,
+) -> None:
+    """Hit deploys on lab hosts with faults at every boundary between two steps, and keep a table of what came of it."""
+    from tests.faults import run
+
+    _end(run.main(scenarios=scenario, faults=fault, out=out, few=subset, at_once=hosts, command=run.command_line()))
+
+
+@task(
     help={"count": "how many hosts: lab1, lab2, …", "image": "bookworm or trixie", "name": "of the lab"},
     auto_shortflags=False,
 )
@@ -119,5 +144,5 @@ _lab = Collection("lab")
 for _name, _task in {"up": lab_up, "down": lab_down, "status": lab_status, "ssh": lab_ssh}.items():
     _lab.add_task(_task, name=_name)
 
-namespace = Collection(deploy, plan, provision, rollback, smoke, facts, status, releases, demo, test)
+namespace = Collection(deploy, plan, provision, rollback, smoke, facts, status, releases, demo, test, faults)
 namespace.add_collection(_lab)
