@@ -190,7 +190,7 @@ HOST_DAMAGES: Mapping[str, Mapping[str, str]] = {
         "masked": "systemctl stop $unit; rm run/systemd/system/$unit; systemctl mask $unit",
         "failed": (
             "mv $home/venv $home/moved;"
-            "for i in $(seq 20); do systemctl restart $unit || true; done; systemctl is-failed --quiet $unit;"
+            "for i in $(seq 20); do systemctl restart $unit || true; done; ! systemctl is-active --quiet $unit;"
             "mv $home/moved $home/venv"
         ),
         "socket removed": "rm $socket",

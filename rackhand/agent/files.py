@@ -53,10 +53,14 @@ def read_text(path: str) -> str | None:
         return None
 
 
+#: How temporary names end.
+TEMPORARY = ".rackhand"
+
+
 def beside(path: str) -> str:
     """A temporary name in the same folder, the same for every try, so that a killed one leaves no more than one."""
     folder, name = os.path.split(path)
-    return os.path.join(folder, f".{name}.rackhand")
+    return os.path.join(folder, f".{name}{TEMPORARY}")
 
 
 def write(path: str, content: str, owner_group: str, file_mode: str) -> None:

@@ -97,8 +97,10 @@ def _command(halt: Halt, argv: tuple[str, ...]) -> None:
     words = [word for word in argv if not word.startswith("-")]
     if words[0] == "systemctl" and words[1] in _CHANGING:
         halt.operation(f"systemctl {words[1]}", words[-1])
-    elif words[0] == "apt-get" or os.path.dirname(words[0]).endswith("/uv"):
-        halt.operation(os.path.basename(words[0]), words[1])
+    elif words[0] == "apt-get":
+        halt.operation("apt-get", words[1])
+    elif os.path.dirname(words[0]).endswith("/uv"):
+        halt.operation("uv", words[1])
 
 
 def _before(owner: Any, name: str, look: Callable[..., None]) -> None:

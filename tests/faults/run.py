@@ -3,6 +3,7 @@
 import os
 import queue
 import shlex
+import signal
 import sys
 import tempfile
 import threading
@@ -221,6 +222,8 @@ def run(ground: Range, cases: Iterable[Planned], *, at_once: int) -> Iterator[Ou
 def shooting_range() -> Iterator[Range]:
     """A lab of this process, removed at the end or by whoever sweeps."""
     Lab.sweep()
+    # Whoever ends it politely gets the machine back as it was; after SIGKILL the next run does it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     lab = Lab(f"faults-{os.getpid()}", owned=True)
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         try:

@@ -126,10 +126,14 @@ class Retired(Resource):
     def _unfinished(self, system: System) -> Iterator[str]:
         """What a run that was killed may have left in the middle."""
         yield f"{layout.BASE}/.current.partial"
-        uv = system.path(layout.UV)
-        for name in os.listdir(uv) if os.path.isdir(uv) else ():
-            if name.startswith("."):
-                yield f"{layout.UV}/{name}"
+        folders = [layout.UV]
+        for app, _ in self._apps(system):
+            folders += [layout.release(app, release.id) for release in serving.history(system, app)]
+        for folder in folders:
+            path = system.path(folder)
+            for name in os.listdir(path) if os.path.isdir(path) else ():
+                if name.startswith(".") and name.endswith(files.TEMPORARY):
+                    yield f"{folder}/{name}"
 
     def _begin_to_stop(self, system: System, instances: tuple[str, ...]) -> None:
         """Returns when they have been told, which systemd does a moment after it was asked to."""
