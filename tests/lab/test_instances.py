@@ -217,3 +217,23 @@ def test_the_history_does_not_go_by_the_clock(site: Site, host: LabHost) -> None
     host.run(["sh", "-c", "touch -d '2 years ago' /opt/rackhand/apps/small/releases/*/activated"])
     assert site.invoke("rollback", "--host", "cramped").code == 0
     assert current(host).partition("-")[0] == first
+
+
+def test_a_good_release_to_go_back_to_always_stays(site: Site, host: LabHost) -> None:
+    """However few are kept, and however many failed since: the current release stays, and the last good one before."""
+    site.variables["rackhand_keep_releases"] = 1
+    site.write()
+    for number in range(2):
+        add(site, f"# kept {number}")
+        site.deploy("cramped")
+    good = current(host).partition("-")[0]
+    whole = (site.apps / "app.py").read_text()
+    for number in range(2):
+        add(site, f"raise SystemExit('broken {number}')")
+        failed(site.invoke("deploy", "--host", "cramped"), "goes on serving")
+    (site.apps / "app.py").write_text(f"{whole}\n# better\n")
+    site.deploy("cramped")
+    rows = site.invoke("releases", "--host", "cramped", "--json").events
+    assert [row["id"] for row in rows if row["app"] == "small"] == [current(host).partition("-")[0], good]
+    assert site.invoke("rollback", "--host", "cramped").code == 0
+    assert current(host).partition("-")[0] == good
