@@ -199,7 +199,7 @@ def test_rollback_and_releases(site: Site, host: LabHost) -> None:
     assert served(host)["sync_api"] == second
 
     with (site.apps / "sync_api" / "app.py").open("a") as file:
-        file.write("\nraise SystemExit('broken')\n")
+        file.write("\nraise RuntimeError('broken')\n")
     assert site.invoke("deploy", "--host", "web1").code == 2
     listed = site.invoke("releases", "--host", "web1", "--app", "sync_api", "--json").events
     assert [row["id"] for row in listed if row["current"]] == [second]

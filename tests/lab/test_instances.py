@@ -116,7 +116,7 @@ def test_without_room_for_two_a_release_is_refused_before_it_starts(site: Site, 
 
     # A bad release has to be tried in the place of the good one, which then comes back; requests wait.
     good = current(host)
-    add(site, "raise SystemExit('broken')")
+    add(site, "raise RuntimeError('broken')")
     with asked(host) as statuses:
         failed(site.invoke("deploy", "--host", "cramped"), "what served before serves again")
     assert set(statuses) == {200}
@@ -229,7 +229,7 @@ def test_a_good_release_to_go_back_to_always_stays(site: Site, host: LabHost) ->
     good = current(host).partition("-")[0]
     whole = (site.apps / "app.py").read_text()
     for number in range(2):
-        add(site, f"raise SystemExit('broken {number}')")
+        add(site, f"raise RuntimeError('broken {number}')")
         failed(site.invoke("deploy", "--host", "cramped"), "goes on serving")
     (site.apps / "app.py").write_text(f"{whole}\n# better\n")
     site.deploy("cramped")
