@@ -119,8 +119,8 @@ def next_serial(system: System, app: str) -> int:
     names = [layout.instance_of(os.path.basename(path)) for path in unit_files(system, app)]
     names += [layout.instance_of(unit["Id"]) for unit in system.units(layout.unit(app, "*"))]
     names += [serving.instance for name, serving in current(system).items() if name == app]
-    serials = [layout.serial_of(name) for name in names]
-    return 1 + max([*serials, *(release.serial for release in history(system, app)), 0])
+    names += [release.instance for release in history(system, app) if release.instance]
+    return 1 + max(map(layout.serial_of, names), default=0)
 
 
 def loaded(system: System, app: str, instance: str) -> bool:
@@ -173,11 +173,13 @@ def _memory(pid: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """A release on a host. `serial` is that of its instance which last became current, 0 for never; `at` is when, in
-    seconds since the epoch, and `run` by which run. `failed` says why it must not serve."""
+    """A release on a host. `order` tells when it last became current, in comparison with others, and is 0 for never: no
+    clock is asked, since clocks jump. `instance` is which one of it then served, `at` when that was, in seconds since
+    the epoch, and `run` by which run. `failed` says why it must not serve."""
 
     id: str
-    serial: int = 0
+    order: int = 0
+    instance: str | None = None
     at: float | None = None
     run: str | None = None
     failed: str | None = None
@@ -185,7 +187,7 @@ class Release:
     @property
     def good(self) -> bool:
         """Whether it has served and may serve again."""
-        return self.serial > 0 and self.failed is None
+        return self.order > 0 and self.failed is None
 
 
 def history(system: System, app: str) -> list[Release]:
@@ -193,7 +195,7 @@ def history(system: System, app: str) -> list[Release]:
     folder = system.path(f"{layout.app(app)}/releases")
     names = os.listdir(folder) if os.path.isdir(folder) else ()
     found = [_release(os.path.join(folder, name)) for name in names if not name.startswith(".")]
-    return sorted(found, key=lambda release: -release.serial)
+    return sorted(found, key=lambda release: -release.order)
 
 
 def _release(folder: str) -> Release:
@@ -201,20 +203,21 @@ def _release(folder: str) -> Release:
     why = None if failed is None else failed.strip()
     try:
         noted = json.loads(files.read_text(os.path.join(folder, layout.ACTIVATED)) or "{}")
-        return Release(
-            id=os.path.basename(folder), serial=int(noted["serial"]), at=noted["at"], run=noted["run"], failed=why
-        )
+        own = {key: noted[key] for key in ("order", "instance", "at", "run")}
+        return Release(id=os.path.basename(folder), failed=why, **own)
     except (ValueError, KeyError, TypeError):
         return Release(id=os.path.basename(folder), failed=why)
 
 
-def activated(system: System, app: str, release: str) -> Release:
-    return _release(system.path(layout.release(app, release)))
+def is_noted(system: System, app: str, instance: str) -> bool:
+    """Whether the history says that this instance is the one that became current last."""
+    return [release.instance for release in history(system, app)[:1]] == [instance]
 
 
 def note_activated(system: System, app: str, instance: str) -> None:
     path = f"{layout.release(app, layout.release_of(instance))}/{layout.ACTIVATED}"
-    noted = {"serial": layout.serial_of(instance), "at": round(time.time(), 3), "run": system.run_id}
+    order = 1 + max((release.order for release in history(system, app)), default=0)
+    noted = {"order": order, "instance": instance, "at": round(time.time(), 3), "run": system.run_id}
     files.write(system.path(path), json.dumps(noted) + "\n", "root:root", "0644")
 
 

@@ -237,3 +237,25 @@ def test_a_good_release_to_go_back_to_always_stays(site: Site, host: LabHost) ->
     assert [row["id"] for row in rows if row["app"] == "small"] == [current(host).partition("-")[0], good]
     assert site.invoke("rollback", "--host", "cramped").code == 0
     assert current(host).partition("-")[0] == good
+
+
+def test_the_release_before_is_the_one_that_was_current_last(site: Site, host: LabHost) -> None:
+    """Not the one that was started last: an instance that a killed run has left behind may become current again."""
+    whole = (site.apps / "app.py").read_text()
+    add(site, "# first")
+    site.deploy("cramped")
+    add(site, "# second")
+    site.deploy("cramped")
+    second = current(host)
+    release = second.partition("-")[0]
+    assert site.invoke("rollback", "--host", "cramped").code == 0
+    unit = f"/run/systemd/system/rackhand-small@{second}.service"
+    host.run(["cp", f"/opt/rackhand/apps/small/releases/{release}/unit.service", unit])
+    host.run(["systemctl", "start", f"rackhand-small@{second}.service"])
+    served(host)
+    site.deploy("cramped")
+    assert current(host) == second
+    (site.apps / "app.py").write_text(f"{whole}\n# third\n")
+    site.deploy("cramped")
+    assert site.invoke("rollback", "--host", "cramped").code == 0
+    assert current(host).partition("-")[0] == release

@@ -68,8 +68,7 @@ class Current(Resource):
             return None if here is None else here.release
         if here != self._wanted(system, app, release):
             return f"{release}, by another instance"
-        noted = serving.activated(system, app, release)
-        return release if noted.serial == layout.serial_of(here.instance) else f"{release}, not in its history"
+        return release if serving.is_noted(system, app, here.instance) else f"{release}, not in the history"
 
     def _wanted(self, system: System, app: str, release: str) -> Serving | None:
         unit = serving.running(system, app, release)
@@ -89,8 +88,8 @@ class Current(Resource):
             coming[app] = wanted
         if coming != current or self._entries(system) != set(coming):
             serving.make_current(system, coming)
-        for app, release in self.releases:
-            if serving.activated(system, app, release).serial != layout.serial_of(coming[app].instance):
+        for app, _ in self.releases:
+            if not serving.is_noted(system, app, coming[app].instance):
                 serving.note_activated(system, app, coming[app].instance)
 
     def undo(self, system: System, before: State, failure: Failure) -> None:

@@ -107,7 +107,7 @@ class Instance(Resource):
         except (ResourceError, CommandError, OSError) as error:
             log = self._log(system, unit, since)
             self._take_back(system, instance, here)
-            if not serving.activated(system, self.app, self.release).serial:
+            if not any(past.id == self.release and past.order for past in serving.history(system, self.app)):
                 serving.mark_failed(system, self.app, self.release, str(error))
             raise ResourceError(str(error), log) from error
         files.remove(system.path(f"{layout.release(self.app, self.release)}/{layout.FAILED}"))
