@@ -16,7 +16,7 @@ import pytest
 
 from rackhand import PROJECT
 from rackhand.lab import Lab, LabHost
-from tests.lab.running import Running
+from tests.lab.running import Running, hear_all
 from tests.lab.site import TIMEOUT, Result, Site
 
 APP = Path(__file__).parent / "small_app"
@@ -153,7 +153,7 @@ def test_a_run_that_waits_says_so_in_plain_words(held: Site, host: LabHost) -> N
     run = named(first)
     assert lines[1] == f"{HOST}  note     run {run} is changing this host: waiting for it to end\n"
     assert lines[2].startswith(f"{HOST}  other    run {run}: deploy by ")
-    assert f"{HOST}  other    run {run}: changed current:one" in rest
+    assert f"{HOST}  other    run {run}: changed current:applications" in rest
     assert f"{HOST}  other    run {run}: changed 4 of " in rest
     assert second.returncode == 0
     assert "changed=0 " in rest
@@ -319,6 +319,7 @@ def test_a_terminal_gets_its_cursor_back(held: Site, host: LabHost) -> None:
         stdout=slave,
         stderr=slave,
         start_new_session=True,
+        preexec_fn=hear_all,
     )
     os.close(slave)
     said = b""
