@@ -188,11 +188,6 @@ HOST_DAMAGES: Mapping[str, Mapping[str, str]] = {
     "instance": {
         "stopped": "systemctl stop $unit",
         "masked": "systemctl stop $unit; rm run/systemd/system/$unit; systemctl mask $unit",
-        "failed": (
-            "mv $home/venv $home/moved;"
-            "for i in $(seq 20); do systemctl restart $unit || true; done; ! systemctl is-active --quiet $unit;"
-            "mv $home/moved $home/venv"
-        ),
         "socket removed": "rm $socket",
         "hangs": "systemctl kill --signal=STOP $unit",
         "started from an edited unit": (

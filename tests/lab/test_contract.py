@@ -104,11 +104,11 @@ class RealHost:
     def shell(self, script: str) -> None:
         (instance,) = (resource for resource in self.plan if isinstance(resource, Instance))
         (venv,) = (resource for resource in self.plan if isinstance(resource, Virtualenv))
-        unit = "$(basename $(readlink opt/rackhand/current/shop/unit))"
+        unit = "$(basename $(readlink opt/rackhand/current/shop/unit || echo none))"
         variables = {
             "release": instance.release,
             "unit": unit,
-            "socket": "$(readlink opt/rackhand/current/shop/app.sock)",
+            "socket": "$(readlink opt/rackhand/current/shop/app.sock || echo none)",
             "home": layout.release("shop", instance.release),
             "venv": layout.venv(venv.key),
         }
