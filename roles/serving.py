@@ -1,7 +1,7 @@
 """How an application is served: by which worker, how many, under which prefix."""
 
 from rackhand.agent import layout
-from rackhand.agent.serving import PREFIX_HEADER
+from rackhand.agent.serving import PREFIX_HEADER, STARTED_FROM
 from rackhand.bundle import names
 from rackhand.settings import App, resolve_workers
 from rackhand.target import Target
@@ -53,8 +53,7 @@ def units(app: App) -> dict[str, str]:
             user=layout.user(app.name),
             web_group=WEB_GROUP,
             socket=socket,
-            activated=layout.ACTIVATED,
-            failed=layout.FAILED,
+            started_from=STARTED_FROM,
             loaded=layout.LOADED,
         )
     }

@@ -15,6 +15,9 @@ from rackhand.agent.system import System, Unit
 #: Told to an application with each request: which part of its path is the prefix that it is served under.
 PREFIX_HEADER = "X-Rackhand-Prefix"
 
+#: What of a release an instance is started from: `find` is given these, too, and finds all that is below the first.
+STARTED_FROM = ("code", "env", "gunicorn.conf.py", layout.UNIT, "venv", "venv/.rackhand")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
@@ -132,16 +135,18 @@ def loaded(system: System, app: str, instance: str) -> bool:
 
 def _started_from(system: System, app: str, instance: str) -> str:
     release = layout.release(app, layout.release_of(instance))
-    folder = system.path(release)
-    found = [(f"{release}/{path}", status) for path, status in files.walk(folder)]
-    for path in (f"{release}/venv/.rackhand", f"{layout.VOLATILE}/{layout.unit(app, instance)}"):
+    paths = [f"{release}/{name}" for name in STARTED_FROM]
+    code = f"{release}/code"
+    if os.path.isdir(system.path(code)):
+        paths += [f"{code}/{path}" for path, _ in files.walk(system.path(code))]
+    paths.append(f"{layout.VOLATILE}/{layout.unit(app, instance)}")
+    lines = []
+    for path in paths:
         try:
-            found.append((path, os.lstat(system.path(path))))
+            lines.append(os.fsencode(_identity(path, os.lstat(system.path(path)))))
         except OSError:
             continue
-    marks = (f"{release}/{layout.ACTIVATED}", f"{release}/{layout.FAILED}")
-    lines = sorted(os.fsencode(_identity(path, status)) for path, status in found if path not in marks)
-    return hashlib.sha256(b"\0".join([*lines, b""])).hexdigest()
+    return hashlib.sha256(b"\0".join([*sorted(lines), b""])).hexdigest()
 
 
 def _identity(path: str, status: os.stat_result) -> str:

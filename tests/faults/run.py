@@ -1,5 +1,6 @@
 """Runs cases, several hosts at once, and keeps the table."""
 
+import contextlib
 import os
 import queue
 import shlex
@@ -242,12 +243,13 @@ def main(
     outcomes: dict[tuple[str, str, str], Outcome] = {}
     with shooting_range() as ground:
         cases = subset() if few else plan(ground.dry_run, scenarios, faults)
-        for number, outcome in enumerate(run(ground, cases, at_once=at_once), start=1):
-            outcomes[outcome.scenario, outcome.fault, outcome.boundary] = outcome
-            where = f" at {outcome.boundary}" if outcome.boundary else ""
-            print(f"{number}/{len(cases)} {outcome.scenario}: {outcome.fault}{where}: {outcome.word}", flush=True)
-            for violation in outcome.violations:
-                print(f"    VIOLATION: {violation}", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):  # what has been tried until then is told
+            for number, outcome in enumerate(run(ground, cases, at_once=at_once), start=1):
+                outcomes[outcome.scenario, outcome.fault, outcome.boundary] = outcome
+                where = f" at {outcome.boundary}" if outcome.boundary else ""
+                print(f"{number}/{len(cases)} {outcome.scenario}: {outcome.fault}{where}: {outcome.word}", flush=True)
+                for violation in outcome.violations:
+                    print(f"    VIOLATION: {violation}", flush=True)
     ordered = [outcomes[key] for planned in cases if (key := _key(planned)) in outcomes]
     text = table.markdown(ordered, command)
     print(f"\n{text}")
