@@ -351,6 +351,7 @@ def test_a_terminal_that_is_closed(held: Site, host: LabHost) -> None:
         stdin=slave,
         stdout=slave,
         stderr=slave,
+        preexec_fn=hear_all,
     )
     os.close(slave)
     said = b""
