@@ -100,60 +100,62 @@ def rollback(options: Options, *, app: str | None, release: str | None) -> int:
     """Puts the release that was current before, or the named one, back into service. Returns the exit code."""
     from roles.operations import rolled_back
 
-    targets = hosts(options)
-    only = {host.name: _apps(host, app) for host in targets}
-    run = new_run()
-
-    def work(host: HostSettings, conversation: Conversation) -> Iterator[Event]:
+    def planned(host: HostSettings, apps: Sequence[App], facts: dict[str, Any]) -> Plan:
         chosen = [
-            (declared, _rollback_release(host, declared, conversation.facts, release, named=app is not None))
-            for declared in only[host.name]
+            (declared, _rollback_release(host, declared, facts, release, named=app is not None)) for declared in apps
         ]
         found = [(declared, to) for declared, to in chosen if to is not None]
         if release is not None and not found:
             raise UserError(f"--release {release}: no application of {host.name} has a release of this name")
-        planned = rolled_back(found, host)
-        yield from _run(conversation, planned, run=run, command="rollback", apply=True, host=host, blob=_no_blob)
+        return rolled_back(found, host)
 
-    fleet = Fleet(targets, work, forks=options.forks)
-    return _show(fleet, targets, options, run=run, command="rollback", check=False)
+    return _operate(options, app, planned, command="rollback", apply=True)
 
 
 def restart(options: Options, *, app: str | None) -> int:
     """Replaces what runs by new instances of the same releases. Returns the exit code."""
     from roles.operations import restarted
 
-    targets = hosts(options)
-    only = {host.name: _apps(host, app) for host in targets}
-    run = new_run()
-
-    def work(host: HostSettings, conversation: Conversation) -> Iterator[Event]:
-        known = conversation.facts["apps"]
-        for declared in only[host.name]:
+    def planned(host: HostSettings, apps: Sequence[App], facts: dict[str, Any]) -> Plan:
+        known = facts["apps"]
+        for declared in apps:
             if not known.get(declared.name, {}).get("current"):
                 raise UserError(f"{declared.name} does not serve on {host.name}: deploy it first")
-        current = [(app, known[app.name]["current"], known[app.name]["instance"]) for app in only[host.name]]
-        planned = restarted(current, host)
-        yield from _run(conversation, planned, run=run, command="restart", apply=True, host=host, blob=_no_blob)
+        return restarted([(one, known[one.name]["current"], known[one.name]["instance"]) for one in apps], host)
 
-    fleet = Fleet(targets, work, forks=options.forks)
-    return _show(fleet, targets, options, run=run, command="restart", check=False)
+    return _operate(options, app, planned, command="restart", apply=True)
 
 
 def smoke(options: Options, *, app: str | None) -> int:
     """Asks every application for its health through nginx on its host. Returns the exit code."""
     from roles.operations import smoke_tests
 
+    def planned(host: HostSettings, apps: Sequence[App], facts: dict[str, Any]) -> Plan:
+        return smoke_tests(apps)
+
+    return _operate(options, app, planned, command="smoke", apply=False)
+
+
+def _operate(
+    options: Options,
+    app: str | None,
+    planned: Callable[[HostSettings, Sequence[App], dict[str, Any]], Plan],
+    *,
+    command: str,
+    apply: bool,
+) -> int:
+    """Carries out, on each host, the plan that is made of its settings, the applications meant and its facts: one that
+    works with what is deployed already, and so carries no data. Returns the exit code."""
     targets = hosts(options)
     only = {host.name: _apps(host, app) for host in targets}
     run = new_run()
 
     def work(host: HostSettings, conversation: Conversation) -> Iterator[Event]:
-        planned = smoke_tests(only[host.name])
-        yield from _run(conversation, planned, run=run, command="smoke", apply=False, host=host, blob=_no_blob)
+        operation = planned(host, only[host.name], conversation.facts)
+        yield from _run(conversation, operation, run=run, command=command, apply=apply, host=host, blob=_no_blob)
 
     fleet = Fleet(targets, work, forks=options.forks)
-    return _show(fleet, targets, options, run=run, command="smoke", check=False)
+    return _show(fleet, targets, options, run=run, command=command, check=False)
 
 
 def gather(options: Options, question: Callable[[HostSettings, Conversation], Any]) -> tuple[dict[str, Any], Report]:

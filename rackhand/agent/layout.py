@@ -56,6 +56,11 @@ def runtime(name: str, instance: str) -> str:
     return f"/run/rackhand-{name}/{instance}"
 
 
+def socket(name: str, instance: str) -> str:
+    """The socket of one instance."""
+    return f"{runtime(name, instance)}/app.sock"
+
+
 def shared_socket(name: str) -> str:
     """The socket that systemd holds for an application whose releases run one after the other."""
     return f"/run/rackhand-{name}/app.sock"

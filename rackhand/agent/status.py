@@ -36,7 +36,7 @@ def instances(system: System, health: dict[str, tuple[str, str]]) -> list[dict[s
         serves = here is not None and here.instance == instance
         answer = None
         if app in health and unit["ActiveState"] == "active":
-            socket = here.socket if here and serves else f"{layout.runtime(app, instance)}/app.sock"
+            socket = here.socket if here and serves else layout.socket(app, instance)
             answer = serving.health(system, socket, *health[app])
         found.append(
             {

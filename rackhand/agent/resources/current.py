@@ -75,8 +75,8 @@ class Current(Resource):
         if unit is None:
             return None
         instance = layout.instance_of(unit["Id"])
-        own = f"{layout.runtime(app, instance)}/app.sock"
-        return Serving(instance=instance, socket=layout.shared_socket(app) if app in self.shared else own)
+        socket = layout.shared_socket(app) if app in self.shared else layout.socket(app, instance)
+        return Serving(instance=instance, socket=socket)
 
     def apply(self, system: System, actual: State) -> None:
         current = serving.current(system)

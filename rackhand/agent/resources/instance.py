@@ -84,7 +84,7 @@ class Instance(Resource):
     def _socket(self, instance: str) -> str:
         if self.strategy == "restart":
             return layout.shared_socket(self.app)
-        return f"{layout.runtime(self.app, instance)}/app.sock"
+        return layout.socket(self.app, instance)
 
     def _health(self, system: System, instance: str, timeout: float = 5) -> str:
         return serving.health(system, self._socket(instance), self.health, self.prefix, timeout)
