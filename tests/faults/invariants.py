@@ -75,7 +75,7 @@ def census(host: LabHost) -> Census:
     """What there is on the host at this moment."""
     roots = json.dumps(places.ROOTS)
     found = host.run(["python3", "-c", _LOOK, roots, places.CLOSED.pattern]).stdout
-    counts = Counter(places.plain(name)[:150] for name in json.loads(found))
+    counts = Counter(places.plain(name)[:150] for name in json.loads(found) if not places.NOT_OURS.search(name))
     root = inside(host)
     return Census(counts=counts, unused=frozenset(places.venvs(root) - places.venvs_in_use(root)))
 

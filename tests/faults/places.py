@@ -44,6 +44,9 @@ ROOTS = (
 )
 #: Not looked into: what Rackhand lists and compares itself at every run.
 CLOSED = re.compile(r"/releases/[^/]+/code$|/venvs/[^/]+$|/run/rackhand-fault$")
+#: Not counted: the empty folder that systemd leaves behind when a service is stopped in the very moment in which its
+#: /dev is prepared (seen once in some hundred cases; the next boot removes it).
+NOT_OURS = re.compile(r"/tmp/namespace-dev-\w{6}$")
 
 #: However long the history, there may be so many of these, by their plain path.
 AT_MOST: Mapping[str, int] = {
