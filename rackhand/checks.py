@@ -8,6 +8,9 @@ from pathlib import Path
 from rackhand import PROJECT
 from rackhand.bundle import uv_program
 
+#: Files of tests run two at once, each with a lab of its own: much of a test on a host is waiting.
+SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder")
+
 _LOCK = PROJECT / "requirements-dev.lock"
 
 
@@ -16,7 +19,7 @@ def run(only: str | None) -> int:
     alone. Returns the exit code."""
     _install_tools()
     python = (sys.executable, "-m")
-    tests = (*python, "pytest", *([only] if only else []))
+    tests = (*python, "pytest", *([only] if only else SIDE_BY_SIDE))
     checks = [
         (*python, "ruff", "format", "--check", "--quiet", "."),
         (*python, "ruff", "check", "--quiet", "."),

@@ -33,14 +33,22 @@ OURS = "rackhand-lab"
 
 def ensure_packages() -> None:
     """Install the Debian packages that the lab needs and this machine lacks; without root, say which they are."""
-    missing = sorted({package for program, package in PACKAGES.items() if not _which(program)})
+    missing = _missing()
     if os.geteuid() != 0:
         first = f"install {' '.join(missing)} (`apt-get install {' '.join(missing)}`) and " if missing else ""
         raise UserError(f"lab hosts are containers of this machine and need root: {first}run this again as root")
-    if missing:
-        print(f"lab: installing {' '.join(missing)}", file=sys.stderr)
-        run("apt-get", "update", "-qq")
-        run("apt-get", "install", "-qq", "-y", "--no-install-recommends", *missing)
+    if not missing:
+        return
+    cache().mkdir(parents=True, exist_ok=True)
+    with locked(cache()):
+        if missing := _missing():  # nobody else has installed them meanwhile
+            print(f"lab: installing {' '.join(missing)}", file=sys.stderr)
+            run("apt-get", "update", "-qq")
+            run("apt-get", "install", "-qq", "-y", "--no-install-recommends", *missing)
+
+
+def _missing() -> list[str]:
+    return sorted({package for program, package in PACKAGES.items() if not _which(program)})
 
 
 def _which(program: str) -> str | None:

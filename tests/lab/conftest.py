@@ -1,7 +1,6 @@
 """Real hosts for tests. They live as long as the test run, and die with it however it ends."""
 
 import os
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,9 +15,7 @@ from tests.lab.site import Site
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """A lab of this test run."""
-    Lab.sweep()
-    # Whoever ends the run politely gets the machine back as it was; after SIGKILL the next run does it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    Lab.sweep()  # of what a run that was killed has left
     lab = Lab(f"test-{os.getpid()}", owned=True)
     try:
         yield lab

@@ -1,0 +1,18 @@
+"""A test run gives the machine back as it was, however it is ended."""
+
+import signal
+
+import pytest
+
+from rackhand.lab import Lab
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A polite request to end is an interrupt, for the run and for its workers alike."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Workers that were ended in the middle have left their labs behind; none runs any more."""
+    if not hasattr(config, "workerinput"):
+        Lab.sweep()
