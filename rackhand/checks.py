@@ -1,8 +1,10 @@
 """Everything that CI checks."""
 
+import contextlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rackhand import PROJECT
@@ -27,10 +29,24 @@ def run(only: str | None) -> int:
     ]
     for check in [tests] if only else [*checks, tests]:
         print("+", *check[2:], flush=True)
-        code = subprocess.run(check, cwd=PROJECT, check=False).returncode
+        code = _to_its_end(check)
         if code:
             return code
     return 0
+
+
+def _to_its_end(check: Sequence[str]) -> int:
+    """The exit code of a check. An interrupt is passed on, once, and waited for: tests have hosts to remove."""
+    # In a group of its own, or the terminal would interrupt it as well, in the middle of its removing them.
+    with subprocess.Popen(check, cwd=PROJECT, stdin=subprocess.DEVNULL, process_group=0) as child:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            child.terminate()
+            while child.poll() is None:
+                with contextlib.suppress(KeyboardInterrupt):
+                    child.wait()
+            raise
 
 
 def _install_tools() -> None:
