@@ -240,21 +240,23 @@ def main(
     UserError."""
     _check("scenario", scenarios, [scenario.name for scenario in SCENARIOS])
     _check("fault", faults, [fault.name for fault in (*FAULTS, *TROUBLES)])
+    cases: list[Planned] = []
     outcomes: dict[tuple[str, str, str], Outcome] = {}
-    with shooting_range() as ground:
-        cases = subset() if few else plan(ground.dry_run, scenarios, faults)
-        with contextlib.suppress(KeyboardInterrupt):  # what has been tried until then is told
+    try:
+        with shooting_range() as ground, contextlib.suppress(KeyboardInterrupt):
+            cases = subset() if few else plan(ground.dry_run, scenarios, faults)
             for number, outcome in enumerate(run(ground, cases, at_once=at_once), start=1):
                 outcomes[outcome.scenario, outcome.fault, outcome.boundary] = outcome
                 where = f" at {outcome.boundary}" if outcome.boundary else ""
                 print(f"{number}/{len(cases)} {outcome.scenario}: {outcome.fault}{where}: {outcome.word}", flush=True)
                 for violation in outcome.violations:
                     print(f"    VIOLATION: {violation}", flush=True)
-    ordered = [outcomes[key] for planned in cases if (key := _key(planned)) in outcomes]
-    text = table.markdown(ordered, command)
-    print(f"\n{text}")
-    if out or not (scenarios or faults or few):
-        Path(out or TABLE).write_text(text)
+    finally:  # also when it is stopped, or the lab breaks: an hour's outcomes are told
+        ordered = [outcomes[key] for planned in cases if (key := _key(planned)) in outcomes]
+        text = table.markdown(ordered, command)
+        print(f"\n{text}")
+        if ordered and (out or not (scenarios or faults or few)):
+            Path(out or TABLE).write_text(text)
     return 2 if any(outcome.violations for outcome in ordered) else 0
 
 

@@ -56,4 +56,5 @@ CODE = Scenario(name="code", prepare=code_only)
 DEPENDENCY = Scenario(name="dependency", prepare=_dependency)
 ROLLBACK = Scenario(name="rollback", prepare=_rollback)
 
-SCENARIOS = (FRESH, CODE, DEPENDENCY, ROLLBACK)
+#: The slowest last.
+SCENARIOS = (CODE, ROLLBACK, DEPENDENCY, FRESH)
