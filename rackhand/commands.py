@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from rackhand.fleet import Fleet
 from rackhand.inventory import load_inventory
 from rackhand.output import choose
 from rackhand.planning import Role, plan
+from rackhand.profile import age, profile
 from rackhand.report import Report
 from rackhand.run_log import RunLog
 from rackhand.settings import App, HostSettings, host_settings
@@ -34,7 +35,7 @@ ONE_INTERRUPT = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the commands share on the command line."""
+    """What the commands share on the command line. `began` is how old the process then was, in seconds."""
 
     host: str | None
     inventory: str | None = None
@@ -42,6 +43,8 @@ class Options:
     limit: str | None = None
     json: bool = False
     forks: int = 20
+    profile: bool = False
+    began: float = field(default_factory=age)
 
 
 def hosts(options: Options) -> tuple[HostSettings, ...]:
@@ -167,12 +170,22 @@ def gather(options: Options, question: Callable[[HostSettings, Conversation], An
         answers[host.name] = question(host, conversation)
         yield {"event": "answered"}
 
-    report = Report().after(
-        {"event": "run", "run": "", "command": "", "check": True, "hosts": [host.name for host in targets]}
-    )
+    events = [_begun(options, targets, run="", command="", check=True)]
+    report = Report().after(events[0])
+    started = time.monotonic()
     for event in Fleet(targets, work, forks=options.forks):
-        report = report.after(event)
+        events.append({**event, "at": round(time.monotonic() - started, 3)})
+        report = report.after(events[-1])
+    if options.profile:
+        print(profile(events), file=sys.stderr)
     return {host.name: answers[host.name] for host in targets if host.name in answers}, report
+
+
+def _begun(options: Options, targets: Iterable[HostSettings], *, run: str, command: str, check: bool) -> Event:
+    """The first event of a run. It says how long the process took to start, and to read and check the inventory."""
+    names = [host.name for host in targets]
+    took = {"startup": options.began, "inventory": round(age() - options.began, 3)}
+    return {"event": "run", "run": run, "command": command, "check": check, "hosts": names, **took}
 
 
 def _apps(host: HostSettings, only: str | None) -> tuple[App, ...]:
@@ -247,8 +260,10 @@ def _show(
     diff: bool = False,
 ) -> int:
     """Renders and records the events of a run. The first Ctrl-C asks the hosts to stop, a second leaves them to it."""
+    begun = _begun(options, targets, run=run, command=command, check=check)
     started = time.monotonic()
     report = Report()
+    events: list[Event] = []
     interrupts = 0
     with (
         contextlib.closing(choose(json=options.json, diff=diff)) as renderer,
@@ -262,8 +277,10 @@ def _show(
             report = report.after(event)
             log.write(event)
             renderer.handle(event)
+            if options.profile:
+                events.append(event)
 
-        handle({"event": "run", "run": run, "command": command, "check": check, "hosts": [t.name for t in targets]})
+        handle(begun)
         for event in fleet:
             if event["event"] == "interrupt":
                 interrupts += 1
@@ -273,6 +290,8 @@ def _show(
             handle(event)
         seconds = round(time.monotonic() - started, 3)
         handle({"event": "done", "seconds": seconds, "interrupted": interrupts > 0})
+    if options.profile:
+        print(profile(events), file=sys.stderr)
     if interrupts > 1:
         # Threads still hold connections to hosts that go on by themselves; waiting for them is what was not wanted.
         sys.stdout.flush()

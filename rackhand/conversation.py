@@ -45,11 +45,13 @@ class Conversation:
     def __init__(self, settings: ConnectionSettings, *, install_python: bool = False) -> None:
         """Raises Unreachable and Refused."""
         self._settings = settings
+        started = time.monotonic()
         self._stream: Stream = open_agent(settings, install_python=install_python)
+        connected = time.monotonic()
         self._buffer = b""
         self._sending = threading.Lock()
         try:
-            self._stream.send(payload.archive())
+            self._stream.send(payload.packed())
             first = json.loads(self._first())
         except Lost as error:
             raise self._ended(str(error)) from error
@@ -58,6 +60,12 @@ class Conversation:
             self._stream.close()
             raise Refused(first["reason"])
         self.facts: dict[str, Any] = first["facts"]
+        #: How long each step up to here took, in seconds.
+        self.seconds = {
+            "connecting": round(connected - started, 4),
+            "starting the agent": round(time.monotonic() - connected - first["t"], 4),
+            "facts": first["t"],
+        }
 
     def _first(self) -> bytes:
         """The agent's first event. What a login shell prints before it is passed over. Raises Lost."""
