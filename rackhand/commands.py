@@ -1,31 +1,37 @@
-"""What each command does: loads the inventory, works on the hosts, shows what happens, and says how it ended."""
+"""What each command does: loads the inventory, works on the hosts, shows what happens, and says how it ended.
+
+What plans are made of is imported while hosts are being connected to.
+"""
+
+from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import secrets
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rackhand import PROJECT
-from rackhand.agent.plan import Plan
 from rackhand.bundle import Bundle, bundle
 from rackhand.conversation import Conversation, Event
 from rackhand.errors import UserError
 from rackhand.fleet import Fleet
 from rackhand.inventory import load_inventory
 from rackhand.output import choose
-from rackhand.planning import Role, plan
 from rackhand.profile import age, profile
 from rackhand.report import Report
 from rackhand.run_log import RunLog
 from rackhand.settings import App, HostSettings, host_settings
-from rackhand.target import Target
-from rackhand.uv import packed
+
+if TYPE_CHECKING:
+    from rackhand.agent.plan import Plan
 
 INTERRUPTED = 99
 
@@ -69,16 +75,26 @@ def new_run() -> str:
 
 
 def converge(
-    options: Options, roles: Iterable[Role], *, command: str, check: bool, diff: bool, app: str | None = None
+    options: Options,
+    *,
+    command: Literal["deploy", "plan", "provision"],
+    check: bool,
+    diff: bool,
+    app: str | None = None,
 ) -> int:
-    """Makes hosts what the roles say, or with `check` says what that would change. Returns the exit code."""
+    """Makes hosts what the roles say, or with `check` says what that would change; a provision leaves applications
+    out. Returns the exit code."""
     targets = hosts(options)
     only = {host.name: _apps(host, app) for host in targets}
     bundles = _bundles(targets)
-    roles = tuple(roles)
     run = new_run()
 
     def work(host: HostSettings, conversation: Conversation) -> Iterator[Event]:
+        from rackhand.planning import plan
+        from rackhand.target import Target
+        from rackhand.uv import packed
+        from roles import DEPLOY, PROVISION
+
         uv = packed(conversation.facts["architecture"])
         target = Target(
             settings=host,
@@ -92,11 +108,28 @@ def converge(
         def blob(digest: str) -> bytes:
             return data[digest] if digest in data else uv.path.read_bytes()
 
-        planned = plan(target, roles)
+        planned = plan(target, PROVISION if command == "provision" else DEPLOY)
         yield from _run(conversation, planned, run=run, command=command, apply=not check, host=host, blob=blob)
 
+    _load_meanwhile(targets)
     fleet = Fleet(targets, work, forks=options.forks, install_python=not check)
     return _show(fleet, targets, options, run=run, command=command, check=check, diff=diff)
+
+
+def _load_meanwhile(targets: Iterable[HostSettings]) -> None:
+    """Loads, in the time in which hosts are connected to, what their plans are then made with."""
+    names = ["rackhand.planning", "rackhand.target", "rackhand.uv", "roles"]
+    if any(host.connection.kind == "ssh" for host in targets):
+        names.insert(0, "rackhand.transport.ssh")  # what connecting waits for comes first
+
+    def load() -> None:
+        from rackhand import templates
+
+        for name in names:
+            importlib.import_module(name)
+        templates.load()
+
+    threading.Thread(target=load, daemon=True).start()
 
 
 def rollback(options: Options, *, app: str | None, release: str | None) -> int:

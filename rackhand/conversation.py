@@ -9,13 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rackhand import payload
-from rackhand.agent.plan import Plan
 from rackhand.settings import ConnectionSettings
 from rackhand.transport import Lost, Stream, Unreachable, open_agent
 from rackhand.transport.sudo import advised
+
+if TYPE_CHECKING:
+    from rackhand.agent.plan import Plan
 
 Event = dict[str, Any]
 
@@ -117,7 +119,7 @@ class Conversation:
 
     def run(
         self,
-        plan: Plan,
+        plan: "Plan",
         *,
         run: str,
         command: str,

@@ -7,9 +7,13 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from rackhand.agent import files, layout
 from rackhand.agent.system import System, Unit
+
+#: How a new instance takes over: started beside the old one and proven first, or after the old one has ended.
+Strategy = Literal["beside", "restart"]
 
 #: Told to an application with each request: which part of its path is the prefix that it is served under.
 PREFIX_HEADER = "X-Rackhand-Prefix"
