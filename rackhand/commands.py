@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import os
 import secrets
 import signal
@@ -298,11 +299,13 @@ def _show(
     report = Report()
     events: list[Event] = []
     interrupts = 0
-    with (
-        contextlib.closing(choose(json=options.json, diff=diff)) as renderer,
-        RunLog(PROJECT / ".runs", run) as log,
-        _interrupts_told_to(fleet),
-    ):
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(RunLog(PROJECT / ".runs", run))
+        stack.enter_context(_interrupts_told_to(fleet))
+        # The first event is that a host is being connected to: the renderer is loaded meanwhile.
+        happening = iter(fleet)
+        first = next(happening)
+        renderer = stack.enter_context(contextlib.closing(choose(json=options.json, diff=diff)))
 
         def handle(event: Event) -> None:
             nonlocal report
@@ -314,7 +317,7 @@ def _show(
                 events.append(event)
 
         handle(begun)
-        for event in fleet:
+        for event in itertools.chain((first,), happening):
             if event["event"] == "interrupt":
                 interrupts += 1
                 fleet.cancel()

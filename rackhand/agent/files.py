@@ -152,13 +152,13 @@ def walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
     pending = [""]
     found = []
     while pending:
-        relative = pending.pop()
-        with os.scandir(os.path.join(folder, relative)) as entries:
+        inside = pending.pop()
+        with os.scandir(f"{folder}/{inside}") as entries:
             for entry in entries:
-                path = os.path.join(relative, entry.name)
+                path = inside + entry.name
                 found.append((path, entry.stat(follow_symlinks=False)))
                 if entry.is_dir(follow_symlinks=False):
-                    pending.append(path)
+                    pending.append(f"{path}/")
     return iter(sorted(found))
 
 
