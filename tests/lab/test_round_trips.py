@@ -48,7 +48,8 @@ class Far:
         said: dict[socket.socket, bytes] = {here: b"", there: b""}
         last: socket.socket | None = None
         while True:
-            waiting = any(said.values())
+            # The host greets whoever dials, who may still be loading what it speaks with.
+            waiting = any(said.values()) if last else said[here]
             speaking, _, _ = select.select(said, [], [], QUIET if waiting else None)
             for side in speaking:
                 heard = side.recv(2**16)
