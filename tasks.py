@@ -5,7 +5,6 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-import roles
 from rackhand import commands, views
 from rackhand.commands import Options
 from rackhand.host_commands import host_command
@@ -14,19 +13,19 @@ from rackhand.host_commands import host_command
 @host_command
 def deploy(options: Options, app: str | None = None, check: bool = False, diff: bool = False) -> int:
     """Converge: provision what is missing, deploy the applications, verify."""
-    return commands.converge(options, roles.DEPLOY, command="deploy", check=check, diff=diff, app=app)
+    return commands.converge(options, command="deploy", check=check, diff=diff, app=app)
 
 
 @host_command
 def plan(options: Options, app: str | None = None) -> int:
     """What a deploy would change: the same as deploy --check --diff."""
-    return commands.converge(options, roles.DEPLOY, command="plan", check=True, diff=True, app=app)
+    return commands.converge(options, command="plan", check=True, diff=True, app=app)
 
 
 @host_command
 def provision(options: Options, check: bool = False, diff: bool = False) -> int:
     """Bring a new VM to where applications can be deployed to it."""
-    return commands.converge(options, roles.PROVISION, command="provision", check=check, diff=diff)
+    return commands.converge(options, command="provision", check=check, diff=diff)
 
 
 @host_command

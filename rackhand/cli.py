@@ -5,6 +5,9 @@ import signal
 import sys
 from typing import Any
 
+import rackhand.quick_start  # noqa: F401  # before Invoke
+
+# isort: split
 from invoke.config import Config
 from invoke.exceptions import Exit
 from invoke.program import Program

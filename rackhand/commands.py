@@ -1,30 +1,38 @@
-"""What each command does: loads the inventory, works on the hosts, shows what happens, and says how it ended."""
+"""What each command does: loads the inventory, works on the hosts, shows what happens, and says how it ended.
+
+What plans are made of is imported while hosts are being connected to.
+"""
+
+from __future__ import annotations
 
 import contextlib
+import importlib
+import itertools
 import os
 import secrets
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rackhand import PROJECT
-from rackhand.agent.plan import Plan
 from rackhand.bundle import Bundle, bundle
 from rackhand.conversation import Conversation, Event
 from rackhand.errors import UserError
 from rackhand.fleet import Fleet
 from rackhand.inventory import load_inventory
 from rackhand.output import choose
-from rackhand.planning import Role, plan
+from rackhand.profile import age, profile
 from rackhand.report import Report
 from rackhand.run_log import RunLog
 from rackhand.settings import App, HostSettings, host_settings
-from rackhand.target import Target
-from rackhand.uv import packed
+
+if TYPE_CHECKING:
+    from rackhand.agent.plan import Plan
 
 INTERRUPTED = 99
 
@@ -34,7 +42,7 @@ ONE_INTERRUPT = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the commands share on the command line."""
+    """What the commands share on the command line. `began` is how old the process then was, in seconds."""
 
     host: str | None
     inventory: str | None = None
@@ -42,6 +50,8 @@ class Options:
     limit: str | None = None
     json: bool = False
     forks: int = 20
+    profile: bool = False
+    began: float = field(default_factory=age)
 
 
 def hosts(options: Options) -> tuple[HostSettings, ...]:
@@ -66,16 +76,26 @@ def new_run() -> str:
 
 
 def converge(
-    options: Options, roles: Iterable[Role], *, command: str, check: bool, diff: bool, app: str | None = None
+    options: Options,
+    *,
+    command: Literal["deploy", "plan", "provision"],
+    check: bool,
+    diff: bool,
+    app: str | None = None,
 ) -> int:
-    """Makes hosts what the roles say, or with `check` says what that would change. Returns the exit code."""
+    """Makes hosts what the roles say, or with `check` says what that would change; a provision leaves applications
+    out. Returns the exit code."""
     targets = hosts(options)
     only = {host.name: _apps(host, app) for host in targets}
     bundles = _bundles(targets)
-    roles = tuple(roles)
     run = new_run()
 
     def work(host: HostSettings, conversation: Conversation) -> Iterator[Event]:
+        from rackhand.planning import plan
+        from rackhand.target import Target
+        from rackhand.uv import packed
+        from roles import DEPLOY, PROVISION
+
         uv = packed(conversation.facts["architecture"])
         target = Target(
             settings=host,
@@ -89,11 +109,28 @@ def converge(
         def blob(digest: str) -> bytes:
             return data[digest] if digest in data else uv.path.read_bytes()
 
-        planned = plan(target, roles)
+        planned = plan(target, PROVISION if command == "provision" else DEPLOY)
         yield from _run(conversation, planned, run=run, command=command, apply=not check, host=host, blob=blob)
 
+    _load_meanwhile(targets)
     fleet = Fleet(targets, work, forks=options.forks, install_python=not check)
     return _show(fleet, targets, options, run=run, command=command, check=check, diff=diff)
+
+
+def _load_meanwhile(targets: Iterable[HostSettings]) -> None:
+    """Loads, in the time in which hosts are connected to, what their plans are then made with."""
+    names = ["rackhand.planning", "rackhand.target", "rackhand.uv", "roles"]
+    if any(host.connection.kind == "ssh" for host in targets):
+        names.insert(0, "rackhand.transport.ssh")  # what connecting waits for comes first
+
+    def load() -> None:
+        from rackhand import templates
+
+        for name in names:
+            importlib.import_module(name)
+        templates.load()
+
+    threading.Thread(target=load, daemon=True).start()
 
 
 def rollback(options: Options, *, app: str | None, release: str | None) -> int:
@@ -167,12 +204,22 @@ def gather(options: Options, question: Callable[[HostSettings, Conversation], An
         answers[host.name] = question(host, conversation)
         yield {"event": "answered"}
 
-    report = Report().after(
-        {"event": "run", "run": "", "command": "", "check": True, "hosts": [host.name for host in targets]}
-    )
+    events = [_begun(options, targets, run="", command="", check=True)]
+    report = Report().after(events[0])
+    started = time.monotonic()
     for event in Fleet(targets, work, forks=options.forks):
-        report = report.after(event)
+        events.append({**event, "at": round(time.monotonic() - started, 3)})
+        report = report.after(events[-1])
+    if options.profile:
+        print(profile(events), file=sys.stderr)
     return {host.name: answers[host.name] for host in targets if host.name in answers}, report
+
+
+def _begun(options: Options, targets: Iterable[HostSettings], *, run: str, command: str, check: bool) -> Event:
+    """The first event of a run. It says how long the process took to start, and to read and check the inventory."""
+    names = [host.name for host in targets]
+    took = {"startup": options.began, "inventory": round(age() - options.began, 3)}
+    return {"event": "run", "run": run, "command": command, "check": check, "hosts": names, **took}
 
 
 def _apps(host: HostSettings, only: str | None) -> tuple[App, ...]:
@@ -247,14 +294,18 @@ def _show(
     diff: bool = False,
 ) -> int:
     """Renders and records the events of a run. The first Ctrl-C asks the hosts to stop, a second leaves them to it."""
+    begun = _begun(options, targets, run=run, command=command, check=check)
     started = time.monotonic()
     report = Report()
+    events: list[Event] = []
     interrupts = 0
-    with (
-        contextlib.closing(choose(json=options.json, diff=diff)) as renderer,
-        RunLog(PROJECT / ".runs", run) as log,
-        _interrupts_told_to(fleet),
-    ):
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(RunLog(PROJECT / ".runs", run))
+        stack.enter_context(_interrupts_told_to(fleet))
+        # The first event is that a host is being connected to: the renderer is loaded meanwhile.
+        happening = iter(fleet)
+        first = next(happening)
+        renderer = stack.enter_context(contextlib.closing(choose(json=options.json, diff=diff)))
 
         def handle(event: Event) -> None:
             nonlocal report
@@ -262,9 +313,11 @@ def _show(
             report = report.after(event)
             log.write(event)
             renderer.handle(event)
+            if options.profile:
+                events.append(event)
 
-        handle({"event": "run", "run": run, "command": command, "check": check, "hosts": [t.name for t in targets]})
-        for event in fleet:
+        handle(begun)
+        for event in itertools.chain((first,), happening):
             if event["event"] == "interrupt":
                 interrupts += 1
                 fleet.cancel()
@@ -273,6 +326,8 @@ def _show(
             handle(event)
         seconds = round(time.monotonic() - started, 3)
         handle({"event": "done", "seconds": seconds, "interrupted": interrupts > 0})
+    if options.profile:
+        print(profile(events), file=sys.stderr)
     if interrupts > 1:
         # Threads still hold connections to hosts that go on by themselves; waiting for them is what was not wanted.
         sys.stdout.flush()

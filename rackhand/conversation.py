@@ -9,13 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rackhand import payload
-from rackhand.agent.plan import Plan
 from rackhand.settings import ConnectionSettings
 from rackhand.transport import Lost, Stream, Unreachable, open_agent
 from rackhand.transport.sudo import advised
+
+if TYPE_CHECKING:
+    from rackhand.agent.plan import Plan
 
 Event = dict[str, Any]
 
@@ -45,11 +47,13 @@ class Conversation:
     def __init__(self, settings: ConnectionSettings, *, install_python: bool = False) -> None:
         """Raises Unreachable and Refused."""
         self._settings = settings
+        started = time.monotonic()
         self._stream: Stream = open_agent(settings, install_python=install_python)
+        connected = time.monotonic()
         self._buffer = b""
         self._sending = threading.Lock()
         try:
-            self._stream.send(payload.archive())
+            self._stream.send(payload.packed())
             first = json.loads(self._first())
         except Lost as error:
             raise self._ended(str(error)) from error
@@ -58,6 +62,12 @@ class Conversation:
             self._stream.close()
             raise Refused(first["reason"])
         self.facts: dict[str, Any] = first["facts"]
+        #: How long each step up to here took, in seconds.
+        self.seconds = {
+            "connecting": round(connected - started, 4),
+            "starting the agent": round(time.monotonic() - connected - first["t"], 4),
+            "facts": first["t"],
+        }
 
     def _first(self) -> bytes:
         """The agent's first event. What a login shell prints before it is passed over. Raises Lost."""
@@ -109,7 +119,7 @@ class Conversation:
 
     def run(
         self,
-        plan: Plan,
+        plan: "Plan",
         *,
         run: str,
         command: str,

@@ -13,14 +13,13 @@ HOST = "lab1"
 
 def demo(name: str) -> int:
     """Returns the exit code."""
-    import roles
 
     lab = Lab(name)
     if not lab.hosts():
         print("starting a lab host: a Debian with systemd and sshd (the first time its image is made, about a minute)")
     (host, *_) = start(lab, [HOST])
     options = Options(host=HOST, inventory=str(lab.inventory))
-    code = commands.converge(options, roles.DEPLOY, command="deploy", check=False, diff=False)
+    code = commands.converge(options, command="deploy", check=False, diff=False)
     if code:
         return code
     base = f"http://{host.address}"

@@ -90,7 +90,7 @@ class Fleet:
         try:
             if host.name not in self._open:  # interrupted while it was connecting
                 return
-            tell({"event": "facts", "facts": conversation.facts})
+            tell({"event": "facts", "facts": conversation.facts, "seconds": conversation.seconds})
             for event in self._work(host, conversation):
                 tell(event)
         except UserError as error:

@@ -18,6 +18,7 @@ _HELP = {
     "extra_vars": "variable as k=v, JSON or @file, stronger than the inventory; may be repeated",
     "forks": "on how many hosts at once",
     "json": "JSON lines on standard output, and nothing else",
+    "profile": "say at the end, on standard error, where the time went",
     "app": "this application only",
     "check": "change nothing, say what would change",
     "diff": "show what changes, line by line",
@@ -31,6 +32,7 @@ _SHARED: dict[str, Any] = {
     "extra_vars": None,
     "forks": 20,
     "json": False,
+    "profile": False,
 }
 
 

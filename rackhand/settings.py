@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from rackhand.agent.resources.instance import Strategy
+from rackhand.agent.serving import Strategy
 from rackhand.errors import UserError
 from rackhand.inventory import Host, Origin, Variables, did_you_mean, extra_layer, got, shown
 

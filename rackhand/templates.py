@@ -28,6 +28,12 @@ def _environment(folder: Path) -> "Environment":
     return environment
 
 
+def load() -> None:
+    """Compiles all templates."""
+    for path in TEMPLATES.iterdir():
+        _environment(TEMPLATES).get_template(path.name)
+
+
 def render(template: str, **values: object) -> str:
     """The text of templates/`template`. An undefined value is an error."""
     return _environment(TEMPLATES).get_template(template).render(**values)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
+import contextlib
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,26 @@ class Outcome:
     applied: list[tuple[Resource, State]] = field(default_factory=list, repr=False)
 
 
+class _Clock:
+    """How long each part of dealing with one resource took, in seconds: to check, to apply, to recheck."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, float] = {}
+        self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return round(time.monotonic() - self._started, 4)
+
+    @contextlib.contextmanager
+    def timing(self, part: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.parts[part] = round(time.monotonic() - started, 4)
+
+
 def compare(resource: Resource, wanted: State, actual: State) -> list[Change]:
     """What differs, key by key. Text of several lines is told as a unified diff; secrets only as being different."""
     changes: list[Change] = []
@@ -53,6 +73,8 @@ def compare(resource: Resource, wanted: State, actual: State) -> list[Change]:
 
 
 def _diff(before: str, after: str, name: str) -> str:
+    import difflib
+
     def lines(split: Callable[[str], list[str]]) -> list[str]:
         heads = (f"{name} (now)", f"{name} (wanted)")
         return list(difflib.unified_diff(split(before), split(after), *heads, lineterm="", n=2))
@@ -91,9 +113,9 @@ def run(
             emit("resource", id=resource.id, stage=resource.stage, status="skipped", seconds=0.0)
             continue
         emit("begin", id=resource.id, stage=resource.stage)
-        started = time.monotonic()
+        clock = _Clock()
         try:
-            changes = _converge(resource, system, outcome, apply, guard)
+            changes = _converge(resource, system, outcome, apply, guard, clock)
             if not apply and not changes and (followed := changed.intersection(resource.follows(system))):
                 changes = [{"key": "follows", "before": None, "after": ", ".join(sorted(followed))}]
         except Exception as error:  # whatever it is, what was done must be undone
@@ -109,7 +131,8 @@ def run(
                 result["changes"] = changes
             else:
                 outcome.ok += 1
-        emit("resource", id=resource.id, stage=resource.stage, seconds=round(time.monotonic() - started, 4), **result)
+        parts = {"parts": clock.parts} if len(clock.parts) > 1 else {}
+        emit("resource", id=resource.id, stage=resource.stage, seconds=clock.seconds, **parts, **result)
     _settle(outcome, guard, system, emit)
     if outcome.reason is not None and outcome.applied:
         failure = failure or Failure(resource=outcome.applied[-1][0], message=outcome.reason)
@@ -144,16 +167,21 @@ def _settle(outcome: Outcome, guard: Guard | None, system: System, emit: Emitter
             outcome.failed += put_back
 
 
-def _converge(resource: Resource, system: System, outcome: Outcome, apply: bool, guard: Guard | None) -> list[Change]:
+def _converge(
+    resource: Resource, system: System, outcome: Outcome, apply: bool, guard: Guard | None, clock: _Clock
+) -> list[Change]:
     wanted = resource.wanted()
-    actual = resource.actual(system)
-    changes = compare(resource, wanted, actual)
+    with clock.timing("check"):
+        actual = resource.actual(system)
+        changes = compare(resource, wanted, actual)
     if changes and apply:
-        if resource.cuts_off and guard is not None:
-            guard.arm(resource, system)
-        outcome.applied.append((resource, actual))
-        resource.apply(system, actual)
-        left = compare(resource, wanted, resource.actual(system))
+        with clock.timing("apply"):
+            if resource.cuts_off and guard is not None:
+                guard.arm(resource, system)
+            outcome.applied.append((resource, actual))
+            resource.apply(system, actual)
+        with clock.timing("recheck"):
+            left = compare(resource, wanted, resource.actual(system))
         if left:
             keys = ", ".join(change["key"] for change in left)
             raise ResourceError(f"was applied, and still differs in: {keys}")

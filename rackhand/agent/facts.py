@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
-import shutil
-import socket
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,14 +20,15 @@ def facts(root: str = "/") -> Facts:
     limits = [count, affinity] + ([max(1, int(quota))] if quota is not None else [])
     memory = _meminfo(root)
     limit = memory_limit(root)
+    kernel = os.uname()
     return {
-        "hostname": socket.gethostname(),
+        "hostname": kernel.nodename,
         "os": release.get("ID", "unknown"),
         "os_version": release.get("VERSION_ID", ""),
         "os_name": release.get("PRETTY_NAME", "unknown"),
-        "kernel": platform.release(),
-        "architecture": platform.machine(),
-        "python": platform.python_version(),
+        "kernel": kernel.release,
+        "architecture": kernel.machine,
+        "python": ".".join(map(str, sys.version_info[:3])),
         "cores": min(limits),
         "cores_online": count,
         "cores_affinity": affinity,
@@ -37,7 +36,7 @@ def facts(root: str = "/") -> Facts:
         "memory_mb": min(memory["MemTotal"], limit or memory["MemTotal"]) // 2**20,
         "memory_available_mb": memory_available(root) // 2**20,
         "init": "systemd" if os.path.isdir(os.path.join(root, "run/systemd/system")) else "other",
-        "apt": shutil.which("apt-get") is not None,
+        "apt": any(os.access(os.path.join(folder, "apt-get"), os.X_OK) for folder in os.get_exec_path()),
         "ipv6": os.path.exists(os.path.join(root, "proc/net/if_inet6")),
         "ssh_ports": ssh_ports(root),
     }

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import grp
-import hashlib
 import os
 import pwd
-import shutil
 import stat
 from collections.abc import Iterable, Iterator
 
@@ -105,6 +102,8 @@ def remove(path: str) -> None:
     """Removes a file, link or whole folder, or nothing."""
     try:
         if stat.S_ISDIR(os.lstat(path).st_mode):
+            import shutil
+
             shutil.rmtree(path)
         else:
             os.unlink(path)
@@ -125,6 +124,8 @@ def put_folder(new: str, path: str) -> None:
 
 
 def _exchange(one: str, other: str) -> None:
+    import ctypes
+
     at_cwd, rename_exchange = -100, 2
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), rename_exchange) != 0:
@@ -134,6 +135,8 @@ def _exchange(one: str, other: str) -> None:
 
 def sync_filesystem(path: str) -> None:
     """Waits until all that was written to the file system of `path` is on disk."""
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -149,13 +152,13 @@ def walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
     pending = [""]
     found = []
     while pending:
-        relative = pending.pop()
-        with os.scandir(os.path.join(folder, relative)) as entries:
+        inside = pending.pop()
+        with os.scandir(f"{folder}/{inside}") as entries:
             for entry in entries:
-                path = os.path.join(relative, entry.name)
+                path = inside + entry.name
                 found.append((path, entry.stat(follow_symlinks=False)))
                 if entry.is_dir(follow_symlinks=False):
-                    pending.append(path)
+                    pending.append(f"{path}/")
     return iter(sorted(found))
 
 
@@ -180,6 +183,8 @@ def listing(found: Iterable[Entry]) -> str:
 
 
 def file_digest(path: str) -> str:
+    import hashlib
+
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(2**20):

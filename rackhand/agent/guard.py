@@ -16,7 +16,6 @@ import fcntl
 import json
 import os
 import shlex
-import shutil
 import stat
 import subprocess
 import sys
@@ -154,7 +153,7 @@ def _keep(*, run: str, paths: Iterable[str], commands: Iterable[tuple[tuple[str,
         (_REVERT, _script(sys.executable)),
     ):
         files.write(os.path.join(coming, name), content, "root:root", "0600")
-    shutil.copyfile(_archive(), os.path.join(coming, _AGENT))
+    _copy_file(_archive(), os.path.join(coming, _AGENT))
     files.sync_filesystem(coming)
     lock = os.open(coming, os.O_RDONLY | os.O_DIRECTORY)
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -176,6 +175,12 @@ def _script(interpreter: str) -> str:
     return f"exec {shlex.quote(interpreter)} -I -S -B -c {shlex.quote(code + 'sys.exit(guard.put_back())')}\n"
 
 
+def _copy_file(path: str, copy: str) -> None:
+    import shutil
+
+    shutil.copyfile(path, copy)
+
+
 def _copy(path: str, copy: str) -> dict[str, Any]:
     """Keeps a file, and says what it is."""
     try:
@@ -186,7 +191,7 @@ def _copy(path: str, copy: str) -> dict[str, Any]:
         return {"path": path, "kind": "link", "target": os.readlink(path)}
     if not stat.S_ISREG(status.st_mode):
         raise ResourceError(f"{path} is there, and is not a file: move it away, then run this again")
-    shutil.copyfile(path, copy)
+    _copy_file(path, copy)
     owner = {"uid": status.st_uid, "gid": status.st_gid, "mode": stat.S_IMODE(status.st_mode)}
     return {"path": path, "kind": "file", "copy": os.path.basename(copy), **owner}
 
@@ -276,7 +281,7 @@ def _restore(entry: dict[str, Any]) -> None:
     else:
         coming = files.beside(path)
         files.remove(coming)
-        shutil.copyfile(os.path.join(layout.GUARD, entry["copy"]), coming)
+        _copy_file(os.path.join(layout.GUARD, entry["copy"]), coming)
         os.chown(coming, entry["uid"], entry["gid"])
         os.chmod(coming, entry["mode"])
         with open(coming, "rb") as file:

@@ -16,21 +16,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-import time
-from typing import Any
 
-from rackhand.agent import engine, guard, host_log, layout, runs, status
-from rackhand.agent.channel import SILENCE, Channel
+from rackhand.agent import status
+from rackhand.agent.channel import Channel
 from rackhand.agent.events import Emitter
 from rackhand.agent.facts import facts, refusal
-from rackhand.agent.files import file_digest, remove
-from rackhand.agent.plan import Plan
-from rackhand.agent.resource import ResourceError
 from rackhand.agent.system import System
-
-#: Seconds in which a controller confirms that it knows how the run ended.
-FAREWELL = 5.0
 
 
 def main(stdin: int = 0, stdout: int = 1) -> int:
@@ -46,124 +37,9 @@ def main(stdin: int = 0, stdout: int = 1) -> int:
     if reason:
         emit("refused", reason=reason)
         return 2
-    system = System()
-    emit("facts", facts={**found, "apps": status.apps(system)})
+    emit("facts", facts={**found, "apps": status.apps(System())})
+    # Most of the agent is loaded while the controller makes a plan of the facts.
+    from rackhand.agent import answer
+
     message = channel.line()
-    if message is None:
-        return 0
-    emit.hide(message.get("secrets", ()))
-    if message.get("ask") == "status":
-        last = runs.last()
-        if last is not None:
-            last["at_work"] = runs.at_work()
-        emit("status", instances=status.instances(system, message["health"]), last_run=last)
-        return 0
-    if message.get("ask") == "confirm":
-        emit("confirmed", reason=guard.confirm(message["run"], system))
-        return 0
-    emit.name(message["run"])
-    plan = Plan.from_wire(message["plan"])
-    if not message["apply"]:
-        return _end(emit, engine.run(plan, system, emit, apply=False))
-    return _detached(lambda: _apply(plan, message, channel, emit))
-
-
-def _detached(work: Any) -> int:
-    """Does the work in a session of its own, so that neither the end of the connection nor of sudo ends it."""
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        code = 70
-        try:
-            code = work()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def _apply(plan: Plan, message: dict[str, Any], channel: Channel, emit: Emitter) -> int:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with runs.Lock() as lock:
-            attached = runs.turn(lock, message["run"], channel, emit)
-            _begin(message, attached, emit)
-            try:
-                code = _end(emit, _carry_out(plan, message, channel, emit))
-            finally:
-                remove(layout.INCOMING)
-            emit.sync()
-            if not emit.alone and channel.heard(FAREWELL):
-                emit("heard")
-            return code
-    except runs.Interrupted as stop:
-        return _end(emit, engine.Outcome(skipped=len(plan), interrupted=True, reason=str(stop)))
-    except Exception as error:  # a full disk, say: the controller is told, whatever it is
-        return _end(emit, engine.Outcome(failed=1, skipped=len(plan), reason=_reason(error)))
-
-
-def _begin(message: dict[str, Any], attached: str | None, emit: Emitter) -> None:
-    """Opens the journal, and tells of the last run what nobody has been told yet."""
-    last = runs.last()
-    emit.journal(runs.begin(message["run"]))
-    emit.log(host_log.tell)
-    now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-    emit("start", command=message["command"], who=message["who"], time=now)
-    told = last is None or (last["end"] and (last["heard"] or last["run"] == attached))
-    if not told:
-        emit("found", last=last)
-
-
-def _carry_out(plan: Plan, message: dict[str, Any], channel: Channel, emit: Emitter) -> engine.Outcome:
-    run, within = message["run"], message["confirm_within"]
-    try:
-        guard.wait_for_earlier(System(), emit)
-        system = System(fetch=_fetch(plan, channel, emit).__getitem__, run_id=run)
-    except (ConnectionError, ResourceError) as error:
-        return engine.Outcome(failed=1, skipped=len(plan), reason=str(error))
-    guarded = guard.Guard(plan, run=run, within=within, emit=emit, heard=channel.unconfirmed)
-    return engine.run(plan, system, emit, apply=True, cancelled=channel.cancelled, guard=guarded)
-
-
-def _reason(error: Exception) -> str:
-    """Errors of the system say all that is to be known; others are mistakes of Rackhand's own."""
-    return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-
-
-def _fetch(plan: Plan, channel: Channel, emit: Emitter) -> dict[str, str]:
-    """Asks the controller, once, for the data that the resources which are not as wanted will need."""
-    system = System()
-    needed: list[str] = []
-    for resource in plan:
-        blobs = resource.blobs(system)
-        if blobs and engine.compare(resource, resource.wanted(), resource.actual(system)):
-            needed += [blob for blob in blobs if blob not in needed]
-    if not needed:
-        return {}
-    os.makedirs(layout.INCOMING, mode=0o700, exist_ok=True)
-    emit("need", blobs=needed)
-    paths = {}
-    for _ in needed:
-        header = channel.line(SILENCE)
-        if header is None:
-            raise ConnectionError("the controller went away before all data had arrived")
-        path = f"{layout.INCOMING}/{header['blob']}"
-        channel.copy(header["size"], path)
-        if file_digest(path) != header["blob"]:
-            raise ConnectionError("data arrived damaged")
-        paths[header["blob"]] = path
-    return paths
-
-
-def _end(emit: Emitter, outcome: engine.Outcome) -> int:
-    emit(
-        "end",
-        ok=outcome.ok,
-        changed=outcome.changed,
-        failed=outcome.failed,
-        skipped=outcome.skipped,
-        undone=outcome.undone,
-        interrupted=outcome.interrupted,
-        reason=outcome.reason,
-    )
-    return 2 if outcome.reason else 0
+    return 0 if message is None else answer.give(message, channel, emit)

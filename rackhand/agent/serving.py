@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from rackhand.agent import files, http, layout
+from rackhand.agent import files, layout
 from rackhand.agent.system import System, Unit
+
+#: How a new instance takes over: started beside the old one and proven first, or after the old one has ended.
+Strategy = Literal["beside", "restart"]
 
 #: Told to an application with each request: which part of its path is the prefix that it is served under.
 PREFIX_HEADER = "X-Rackhand-Prefix"
@@ -78,6 +81,8 @@ def make_current(system: System, apps: Mapping[str, Serving]) -> None:
 
 def health(system: System, socket: str, path: str, prefix: str, timeout: float = 5) -> str:
     """`ok`, or what is wrong."""
+    from rackhand.agent import http
+
     headers = {PREFIX_HEADER: prefix} if prefix else {}
     try:
         status, _ = http.get(system.path(socket), path, headers=headers, timeout=timeout)
@@ -134,6 +139,8 @@ def loaded(system: System, app: str, instance: str) -> bool:
 
 
 def _started_from(system: System, app: str, instance: str) -> str:
+    import hashlib
+
     release = layout.release(app, layout.release_of(instance))
     paths = [f"{release}/{name}" for name in STARTED_FROM]
     code = f"{release}/code"

@@ -1,7 +1,10 @@
 """The one part that knows SSH: opens a channel to the agent on a host."""
 
+import importlib
+import threading
 from typing import Protocol
 
+from rackhand import payload
 from rackhand.settings import ConnectionSettings
 
 
@@ -34,6 +37,17 @@ def open_agent(settings: ConnectionSettings, *, install_python: bool) -> Stream:
         from rackhand.transport.local import open_local
 
         return open_local(settings, install_python=install_python)
+    # Fabric takes longer to import than a host to be dialled.
+    threading.Thread(target=_load, daemon=True).start()
+    from rackhand.transport.endpoint import dial, endpoint
+
+    where = endpoint(settings)
+    dialled = dial(where)
     from rackhand.transport.ssh import open_ssh
 
-    return open_ssh(settings, install_python=install_python)
+    return open_ssh(settings, where, dialled, install_python=install_python)
+
+
+def _load() -> None:
+    importlib.import_module("rackhand.transport.ssh")
+    payload.packed()

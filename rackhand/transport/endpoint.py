@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,19 @@ class Endpoint:
     def address(self) -> str:
         """Host and port in one, as in a file of known hosts."""
         return _address(self.host, self.port)
+
+
+def dial(where: Endpoint) -> socket.socket | OSError | None:
+    """An open connection, or why there is none. None where a jump host or a program makes it."""
+    if where.gateways or where.proxy_command:
+        return None
+    try:
+        dialled = socket.create_connection((where.host, where.port), where.timeout)
+    except OSError as error:
+        return error
+    # What is sent by halves is not to wait for the other end's word that it has got the first.
+    dialled.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return dialled
 
 
 def endpoint(settings: ConnectionSettings) -> Endpoint:

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import errno
 import hashlib
 import logging
 import shlex
@@ -17,12 +18,11 @@ from typing import Any
 import paramiko
 from fabric import Config, Connection
 from paramiko.hostkeys import InvalidHostKey
-from paramiko.ssh_exception import NoValidConnectionsError
 
 from rackhand import payload
 from rackhand.settings import ConnectionSettings
 from rackhand.transport import Lost, Stream, Unreachable
-from rackhand.transport.endpoint import Endpoint, endpoint
+from rackhand.transport.endpoint import Endpoint, dial
 from rackhand.transport.sudo import Sudo
 
 #: Seconds between two signs of life, and after which a silent peer counts as gone.
@@ -82,15 +82,15 @@ def _read_host_keys(file: str) -> paramiko.HostKeys:
     return keys
 
 
-def connect(where: Endpoint) -> Connection:
+def connect(where: Endpoint, dialled: socket.socket | OSError | None) -> Connection:
     """An open connection, through the jump hosts if there are any. Raises Unreachable."""
     gateway = None
     for hop in where.gateways:
-        gateway = _open(hop, gateway) if gateway else connect(hop)
-    return _open(where, gateway)
+        gateway = _open(hop, gateway, None) if gateway else connect(hop, dial(hop))
+    return _open(where, gateway, dialled)
 
 
-def _open(where: Endpoint, gateway: Connection | None) -> Connection:
+def _open(where: Endpoint, gateway: Connection | None, dialled: socket.socket | OSError | None) -> Connection:
     # Fabric reads no configuration of its own: `ssh -G` has resolved it, with what Fabric does not know.
     connection = Connection(
         where.host,
@@ -115,8 +115,12 @@ def _open(where: Endpoint, gateway: Connection | None) -> Connection:
         for file in where.known_hosts:
             for kind, key in (_host_keys(file).lookup(where.known_as) or {}).items():
                 client.get_host_keys().add(where.address, kind, key)
+        if isinstance(dialled, OSError):
+            raise dialled
         if where.proxy_command and not gateway:
-            connection.connect_kwargs["sock"] = _Proxy(where.proxy_command)
+            dialled = _Proxy(where.proxy_command)
+        if dialled is not None:
+            connection.connect_kwargs["sock"] = dialled
         connection.open()
     except (Unreachable, OSError, EOFError, paramiko.SSHException) as error:
         _close(connection)
@@ -128,7 +132,6 @@ def _open(where: Endpoint, gateway: Connection | None) -> Connection:
         # Without it, a peer that vanished is noticed only after a quarter of an hour. It counts from when something is
         # sent that nobody confirms; a sign of life is, when nothing else is.
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, (DEAD_AFTER - KEEPALIVE) * 1000)
-        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
 
@@ -168,11 +171,10 @@ def _reason(error: Exception, where: Endpoint) -> str:
                 "; and ansible_password" if where.password else ""
             )
             return f"the host accepts none of the keys (files: {tried}{others})"
-        case NoValidConnectionsError():
-            why = ", ".join({str(one.strerror).lower() for one in error.errors.values() if isinstance(one, OSError)})
-            return f"{why}: is the host up, and is this its address and port?"
         case TimeoutError():
             return silent
+        case OSError(errno=errno.ECONNREFUSED | errno.EHOSTUNREACH):
+            return f"{str(error.strerror).lower()}: is the host up, and is this its address and port?"
         case paramiko.ChannelException():
             return f"the jump host cannot reach it: {error.text}"
         case paramiko.SSHException() if str(error).startswith(("No existing session", "Timeout opening channel")):
@@ -254,9 +256,11 @@ class SshStream:
         _close(self._connection)
 
 
-def open_ssh(settings: ConnectionSettings, *, install_python: bool) -> Stream:
-    where = endpoint(settings)
-    connection = connect(where)
+def open_ssh(
+    settings: ConnectionSettings, where: Endpoint, dialled: socket.socket | OSError | None, *, install_python: bool
+) -> Stream:
+    """Connects over what was dialled already and starts the agent. Raises Unreachable."""
+    connection = connect(where, dialled)
     command = payload.command(install_python=install_python, interpreter=settings.python_interpreter)
     if where.user == "root" or not settings.become:
         return SshStream(connection, command)

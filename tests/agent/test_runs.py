@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rackhand.agent import channel, host_log, layout, main, runs
+from rackhand.agent import answer, channel, host_log, layout, runs
 from rackhand.agent.channel import Channel
 from rackhand.agent.events import MASK, Emitter
 from rackhand.agent.plan import Plan
@@ -198,7 +198,7 @@ def apply(agent: Agent, run: str, *said: str) -> list[dict[str, Any]]:
     for line in said:
         agent.say(line)
     agent.emit.name(run)
-    main._apply(
+    answer._apply(
         Plan(()), {"run": run, "command": "deploy", "who": "me@here", "confirm_within": 30}, agent.channel, agent.emit
     )
     return agent.said()
@@ -227,7 +227,7 @@ def test_a_controller_that_does_not_confirm_the_end_is_not_waited_for(
     agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run is over, and its journal does not say that anybody knows."""
-    monkeypatch.setattr(main, "FAREWELL", 0.01)
+    monkeypatch.setattr(answer, "FAREWELL", 0.01)
     apply(agent, "r1")
     last = runs.last()
     assert last is not None

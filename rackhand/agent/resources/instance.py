@@ -6,14 +6,12 @@ import json
 import os
 import time
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from rackhand.agent import facts, files, layout, serving
 from rackhand.agent.resource import Failure, Resource, ResourceError, State
+from rackhand.agent.serving import Strategy
 from rackhand.agent.system import CommandError, System, Unit
-
-#: How a new instance takes over: started beside the old one and proven first, or after the old one has ended.
-Strategy = Literal["beside", "restart"]
 
 #: Seconds between two looks at an instance that is starting.
 POLL = 0.05

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
-import shutil
 import time
 from dataclasses import dataclass
 from typing import ClassVar
@@ -130,6 +128,8 @@ class NginxSite(Resource):
 
     def _write(self, system: System, content: str) -> str:
         """Replaces the file and returns the word of this writing."""
+        import secrets
+
         path = system.path(self.path)
         now = time.time_ns()
         token = f"{now:x}-{secrets.token_hex(8)}"
@@ -142,6 +142,8 @@ class NginxSite(Resource):
     def _validate(self, system: System) -> None:
         """Has nginx test the whole configuration with the coming site in it, in a mount namespace of its own, so that
         nothing on the host is touched."""
+        import shutil
+
         folder, name = os.path.split(system.path(self.path))
         candidate = system.path(f"{layout.INCOMING}/nginx")
         files.remove(candidate)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tarfile
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -90,6 +89,8 @@ class Release(Resource):
         return f"root:{self.group}, read-only"
 
     def apply(self, system: System, actual: State) -> None:
+        import tarfile
+
         path = system.path(self.path)
         parent, release = os.path.split(path)
         partial = os.path.join(parent, f".{release}.partial")

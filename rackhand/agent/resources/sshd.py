@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
 from dataclasses import dataclass
 from typing import ClassVar
@@ -85,6 +83,9 @@ class Sshd(Resource):
     def _validate(self, system: System) -> None:
         """Has sshd read its whole configuration with the coming file in it, in a mount namespace of its own, so that
         nothing on the host is touched."""
+        import shutil
+        import tempfile
+
         folder, name = os.path.split(system.path(PATH))
         if not os.path.isdir(folder):
             raise ResourceError(f"the host's sshd has no folder {folder} for additions to its configuration")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-import shutil
 import stat
 from dataclasses import dataclass
 from typing import ClassVar
@@ -88,6 +86,9 @@ class Virtualenv(Resource):
     def _install_uv(self, system: System) -> str:
         path = self._uv(system)
         if not os.path.exists(path):
+            import gzip
+            import shutil
+
             os.makedirs(os.path.dirname(path), exist_ok=True)
             for other in os.scandir(os.path.dirname(path)):
                 files.remove(other.path)
