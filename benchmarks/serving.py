@@ -8,7 +8,7 @@ import os
 import statistics
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,9 +31,11 @@ SIZE = 1_000_000
 CONNECTIONS = 16
 WORKING = 8
 
+#: The framework of each application. Its worker is what Rackhand takes by default: Uvicorn's, and sync.
+FRAMEWORKS = {"fast": "FastAPI", "slow": "Flask"}
+
 OURS, THEIRS, DIRECT = "Rackhand", "tutorial", "its own socket"
 
-_THREADS = 2
 _WRK = f"""\
 if os.getenv("UPLOAD") then
     wrk.method = "POST"
@@ -100,9 +102,7 @@ class Bench:
         (self.client,) = lab.up(["client"])
         self.workers = self.cores + 1
         self.deploy(Site(folder, lab, [self.host], apps=apps))
-        gthread = f"--worker-class gthread --threads {_THREADS}"
-        options = {"fast": "--worker-class uvicorn_worker.UvicornWorker", "slow": gthread}
-        tutorial.set_up(self.host, apps, self.workers, options)
+        tutorial.set_up(self.host, apps, self.workers)
         self.client.run(["apt-get", "-qq", "update"])
         self.client.run(["apt-get", "-qq", "-y", "--no-install-recommends", "install", "wrk", "python3-minimal"])
         (self.client.root / "root/row.lua").write_text(_WRK)
@@ -110,12 +110,10 @@ class Bench:
             (machine.root / "root" / CLIENT.name).write_bytes(CLIENT.read_bytes())
 
     def deploy(self, site: Site) -> None:
-        common = {"app": "app:app", "workers": self.workers}
         site.variables["apps"] = {
-            "fast": {**common, "path": str(site.apps / "fast"), "route": "/fast", "worker": "uvicorn"},
-            "slow": {**common, "path": str(site.apps / "slow"), "route": "/slow", "worker": "gthread"},
+            name: {"path": str(site.apps / name), "app": "app:app", "route": f"/{name}", "workers": self.workers}
+            for name in FRAMEWORKS
         }
-        site.variables["apps"]["slow"]["threads"] = _THREADS
         site.write()
         site.deploy(self.host.name)
 
@@ -148,7 +146,7 @@ class Bench:
         port = tutorial.PORT if side == THEIRS else 80
         url = f"http://{self.host.address}:{port}{row.path}"
         body = b"x" * SIZE if row.kind == "upload" else None
-        with urllib.request.urlopen(url, body, timeout=60) as answer:  # noqa: S310  # an address of the lab
+        with urllib.request.urlopen(url, body, timeout=60) as answer:  # an address of the lab
             text = answer.read()
         if row.path.endswith("/blob"):
             right = len(text) == SIZE
@@ -230,7 +228,7 @@ class Results:
 
     def memory_table(self) -> str:
         lines = ["| memory (PSS) | MB, Rackhand | MB, tutorial | ratio (of each round) |", "|---|---|---|---|"]
-        for app, framework in (("fast", "FastAPI"), ("slow", "Flask")):
+        for app, framework in FRAMEWORKS.items():
             ours, others = self.memory[app, OURS], self.memory[app, THEIRS]
             ratios = [own / other for own, other in zip(ours, others, strict=True)]
             middle = [f"{statistics.median(side) / 1e6:.1f}" for side in (ours, others)]
@@ -252,7 +250,7 @@ def measure(bench: Bench, rounds: int, seconds: float) -> Results:
                 if number == 0:
                     bench.sample(row, side, 1)
                 results.note(row, side, bench.sample(row, side, seconds))
-        for app in ("fast", "slow"):
+        for app in FRAMEWORKS:
             for side in (OURS, THEIRS):
                 results.memory.setdefault((app, side), []).append(bench.memory(app, side))
     return results
@@ -260,7 +258,7 @@ def measure(bench: Bench, rounds: int, seconds: float) -> Results:
 
 def report(bench: Bench, results: Results, command: str) -> str:
     versions = [pin for pins in SERVER_REQUIREMENTS.values() for pin in pins]
-    versions += [(APPS / app / "requirements.txt").read_text().strip() for app in ("fast", "slow")]
+    versions += [(APPS / app / "requirements.txt").read_text().strip() for app in FRAMEWORKS]
     nginx = bench.host.run(["dpkg-query", "--show", "--showformat=${Version}", "nginx"]).stdout
     python = bench.host.run(["python3", "--version"]).stdout.strip()
     return f"""# What is served, measured

@@ -1,7 +1,6 @@
 """What the usual tutorials set up by hand: Gunicorn on a TCP port of the loopback address, nginx with its defaults
 before it, and a unit of four lines."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from rackhand.bundle import SERVER_REQUIREMENTS
@@ -12,11 +11,13 @@ PORT = 8080
 
 _PORTS = {"fast": 8000, "slow": 8001}
 
+_WORKERS = {"fast": "uvicorn_worker.UvicornWorker", "slow": "sync"}
+
 _UNIT = """\
 [Service]
 User=www-data
 WorkingDirectory=/srv/{name}
-ExecStart=/srv/{name}/venv/bin/gunicorn app:app {options} --workers {workers} --bind 127.0.0.1:{port}
+ExecStart=/srv/{name}/venv/bin/gunicorn app:app --worker-class {worker} --workers {workers} --bind 127.0.0.1:{port}
 """
 
 _SITE = f"""\
@@ -43,9 +44,9 @@ def unit(app: str) -> str:
     return f"tutorial-{app}.service"
 
 
-def set_up(host: LabHost, apps: Path, workers: int, options: Mapping[str, str]) -> None:
-    """On a host that has nginx; `options` are Gunicorn's, by application. The versions of all packages are the same as
-    Rackhand's, and Uvicorn has its fast parts (`uvicorn[standard]`). Raises UserError."""
+def set_up(host: LabHost, apps: Path, workers: int) -> None:
+    """On a host that has nginx. The versions of all packages are the same as Rackhand's, and Uvicorn has its fast parts
+    (`uvicorn[standard]`). Raises UserError."""
     host.run(["apt-get", "-qq", "-y", "--no-install-recommends", "install", "python3-venv"])
     server = {"slow": SERVER_REQUIREMENTS["gunicorn"], "fast": tuple(sum(SERVER_REQUIREMENTS.values(), ()))}
     for name, port in _PORTS.items():
@@ -56,7 +57,7 @@ def set_up(host: LabHost, apps: Path, workers: int, options: Mapping[str, str]) 
         host.run(["python3", "-m", "venv", f"/srv/{name}/venv"])
         pip = [f"/srv/{name}/venv/bin/pip", "install", "--quiet", "--disable-pip-version-check"]
         host.run([*pip, "-r", f"/srv/{name}/requirements.txt", *server[name]])
-        text = _UNIT.format(name=name, options=options[name], workers=workers, port=port)
+        text = _UNIT.format(name=name, worker=_WORKERS[name], workers=workers, port=port)
         (host.root / "etc/systemd/system" / unit(name)).write_text(text)
     (host.root / "etc/nginx/conf.d/tutorial.conf").write_text(_SITE)
     host.run(["systemctl", "daemon-reload"])
