@@ -117,7 +117,7 @@ class Bench:
         site.write()
         site.deploy(self.host.name)
 
-    def sample(self, row: Row, side: str, seconds: float) -> Sample:
+    def sample(self, row: Row, side: str, seconds: int) -> Sample:
         before = _cpu_seconds(self.host)
         command = self._command(row, side, seconds)
         on = self.host if row.kind == "work" else self.client
@@ -126,7 +126,7 @@ class Bench:
         found = json.loads(done.stdout.splitlines()[-1])
         return Sample(**found, cpu=used / max(1, found["requests"]))
 
-    def _command(self, row: Row, side: str, seconds: float) -> list[str]:
+    def _command(self, row: Row, side: str, seconds: int) -> list[str]:
         port = tutorial.PORT if side == THEIRS else 80
         where = f"{self.host.address}:{port}"
         if row.kind in ("echo", "work"):
@@ -135,7 +135,7 @@ class Bench:
             address, path = (f"{layout.current(app)}/app.sock", f"/{rest}") if side == DIRECT else (where, row.path)
             count = WORKING if row.kind == "work" else CONNECTIONS
             return ["python3", f"/root/{CLIENT.name}", kind, address, path, str(seconds), str(count)]
-        wrk = ["wrk", "--threads=1", f"--connections={CONNECTIONS}", f"--duration={max(1, round(seconds))}s"]
+        wrk = ["wrk", "--threads=1", f"--connections={CONNECTIONS}", f"--duration={seconds}s"]
         variables = ["env", "UPLOAD=yes"] if row.kind == "upload" else []
         return [*variables, *wrk, "--timeout=20s", "--script=/root/row.lua", f"http://{where}{row.path}"]
 
@@ -146,8 +146,11 @@ class Bench:
         port = tutorial.PORT if side == THEIRS else 80
         url = f"http://{self.host.address}:{port}{row.path}"
         body = b"x" * SIZE if row.kind == "upload" else None
-        with urllib.request.urlopen(url, body, timeout=60) as answer:  # an address of the lab
-            text = answer.read()
+        try:
+            with urllib.request.urlopen(url, body, timeout=60) as answer:
+                text = answer.read()
+        except OSError as error:
+            raise UserError(f"{url}: {error}: nothing to measure") from error
         if row.path.endswith("/blob"):
             right = len(text) == SIZE
         elif body:
@@ -197,9 +200,10 @@ class Results:
     def invalid(self, row: Row) -> str | None:
         """Why a row says nothing: errors are often answered faster than successes."""
         for side in (OURS, row.against):
-            errors = sum(each.errors for each in self.samples[row.name, side])
-            if errors or not all(each.requests for each in self.samples[row.name, side]):
+            if errors := sum(each.errors for each in self.samples[row.name, side]):
                 return f"invalid: {errors} errors of {side}"
+            if not all(each.requests for each in self.samples[row.name, side]):
+                return f"invalid: {side} answered nothing within the time"
         return None
 
     def table(self) -> str:
@@ -220,10 +224,10 @@ class Results:
             return [format(statistics.median(map(get, side)), form) for side in (ours, others)]
 
         rate, theirs = both(lambda each: each.rate, ",.0f")
-        fields = [row.name, row.against, rate, theirs, _spread(ratios), f"≥ {row.aim:.2f}"]
+        fields = [row.name, row.against, rate, theirs, _spread(ratios), _aim(row.aim, ratios)]
         fields += [" / ".join(both(lambda each: each.p50 * 1e3, ".2f"))]
         fields += [" / ".join(both(lambda each: each.p99 * 1e3, ".2f"))]
-        fields += [" / ".join(both(lambda each: each.cpu * 1e6, ",.0f")) if row.kind != "work" else ""]
+        fields += [" / ".join(both(lambda each: each.cpu * 1e6, ",.0f"))]
         return f"| {' | '.join(fields)} |"
 
     def memory_table(self) -> str:
@@ -236,11 +240,15 @@ class Results:
         return "\n".join(lines)
 
 
+def _aim(aim: float, ratios: list[float]) -> str:
+    return f"≥ {aim:.2f}: {'met' if statistics.median(ratios) >= aim else 'missed'}"
+
+
 def _spread(ratios: list[float]) -> str:
     return f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
-def measure(bench: Bench, rounds: int, seconds: float) -> Results:
+def measure(bench: Bench, rounds: int, seconds: int) -> Results:
     """Takes turns, after a first run of each that is not counted."""
     results = Results()
     for number in range(rounds):
@@ -256,21 +264,25 @@ def measure(bench: Bench, rounds: int, seconds: float) -> Results:
     return results
 
 
-def report(bench: Bench, results: Results, command: str) -> str:
+def report(bench: Bench, results: Results, seconds: int) -> str:
+    rounds = len(results.memory["fast", OURS])
     versions = [pin for pins in SERVER_REQUIREMENTS.values() for pin in pins]
     versions += [(APPS / app / "requirements.txt").read_text().strip() for app in FRAMEWORKS]
     nginx = bench.host.run(["dpkg-query", "--show", "--showformat=${Version}", "nginx"]).stdout
     python = bench.host.run(["python3", "--version"]).stdout.strip()
-    return f"""# What is served, measured
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    return f"""\
+# What is served, measured
 
-Written by `{command}` on {time.strftime("%Y-%m-%d", time.gmtime())}: a Debian 12 lab host with {bench.cores} of this
-machine's {os.cpu_count()} cores and {bench.workers} workers, another one with the rest and wrk. {python}, nginx
-{nginx}, {", ".join(pin.replace("==", " ") for pin in versions)}.
+Written by `./invoke bench.serve --rounds {rounds} --seconds {seconds}` on {today}: a Debian 12 lab host with
+{bench.cores} of this machine's {os.cpu_count()} cores and {bench.workers} workers, another one with the rest and wrk.
+{python}, nginx {nginx}, {", ".join(pin.replace("==", " ") for pin in versions)}.
 
 *Tutorial* is set up by hand as the usual tutorials do: Gunicorn on a TCP port, nginx with its defaults; the same host,
-workers and versions, Uvicorn's fast parts among them. Both take turns; a ratio is that of two runs one after the
-other, the median of {len(results.memory["fast", OURS])} rounds, with the lowest and the highest. Two times are those of
-Rackhand and of the other. What the processor spent is the whole host's, nginx included.
+workers and versions, Uvicorn's fast parts among them. Both take turns; a ratio is that of two runs one after the other,
+the median of {rounds} rounds, with the lowest and the highest. Two times are those of
+Rackhand and of the other. What the processor spent is the whole host's, nginx included: under a load of its own it is
+steadier than the rest.
 
 {results.table()}
 
@@ -280,14 +292,14 @@ Rackhand and of the other. What the processor spent is the whole host's, nginx i
 """
 
 
-def main(rounds: int, seconds: float, out: str | None, command: str) -> int:
+def main(rounds: int, seconds: int, out: str | None) -> int:
     """Returns the exit code: 1 when a row is invalid."""
     lab = Lab(f"serve-{os.getpid()}", owned=True)
     try:
         with TemporaryDirectory() as folder:
             bench = Bench(lab, Path(folder))
             results = measure(bench, rounds, seconds)
-            text = report(bench, results, command)
+            text = report(bench, results, seconds)
     finally:
         lab.down()
     print(text)
