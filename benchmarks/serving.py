@@ -280,9 +280,8 @@ Written by `./invoke bench.serve --rounds {rounds} --seconds {seconds}` on {toda
 
 *Tutorial* is set up by hand as the usual tutorials do: Gunicorn on a TCP port, nginx with its defaults; the same host,
 workers and versions, Uvicorn's fast parts among them. Both take turns; a ratio is that of two runs one after the other,
-the median of {rounds} rounds, with the lowest and the highest. Two times are those of
-Rackhand and of the other. What the processor spent is the whole host's, nginx included: under a load of its own it is
-steadier than the rest.
+the median of {rounds} rounds, with the lowest and the highest. Two times are those of Rackhand and of the other. What
+the processor spent is the whole host's, nginx included: on a busy machine it is steadier than the rest.
 
 {results.table()}
 
