@@ -106,6 +106,21 @@ def faults(
 
 
 @task(
+    help={
+        "rounds": "how often everything is measured, taking turns",
+        "seconds": "how long each load lasts",
+        "out": "file for the result (default: benchmarks/SERVING.md)",
+    },
+    auto_shortflags=False,
+)
+def bench_serve(_: Context, rounds: int = 5, seconds: int = 5, out: str | None = None) -> None:
+    """Load what is deployed to a lab host, next to what the usual tutorials set up by hand."""
+    from benchmarks import serving
+
+    _end(serving.main(rounds, seconds, out))
+
+
+@task(
     help={"count": "how many hosts: lab1, lab2, …", "image": "bookworm or trixie", "name": "of the lab"},
     auto_shortflags=False,
 )
@@ -149,5 +164,9 @@ _lab = Collection("lab")
 for _name, _task in {"up": lab_up, "down": lab_down, "status": lab_status, "ssh": lab_ssh}.items():
     _lab.add_task(_task, name=_name)
 
+_bench = Collection("bench")
+_bench.add_task(bench_serve, name="serve")
+
 namespace = Collection(deploy, plan, provision, rollback, restart, smoke, facts, status, releases, demo, test, faults)
 namespace.add_collection(_lab)
+namespace.add_collection(_bench)

@@ -114,6 +114,7 @@ def test_a_client_cannot_claim_to_be_another(client: httpx.Client, gateway: LabH
         "X-Forwarded-Protocol": "ssl",
         "X-Forwarded-Ssl": "on",
         "X-Forwarded-Host": "evil.example",
+        "X-Forwarded-Port": "444",
         "X-Forwarded-Prefix": "/evil",
         "X-Script-Name": "/evil",
         "SCRIPT_NAME": "/evil",

@@ -1,0 +1,306 @@
+"""What is served: the same applications, deployed by Rackhand and as the usual tutorials do it, under the same load.
+
+Machines are shared and noisy: the two take turns, and only ratios of one run count.
+"""
+
+import json
+import os
+import statistics
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks import tutorial
+from rackhand import PROJECT
+from rackhand.agent import layout
+from rackhand.bundle import SERVER_REQUIREMENTS
+from rackhand.errors import UserError
+from rackhand.lab import Lab, LabHost
+from tests.lab.site import Site
+
+RESULTS = PROJECT / "benchmarks" / "SERVING.md"
+APPS = PROJECT / "benchmarks" / "serving_apps"
+CLIENT = PROJECT / "benchmarks" / "load_client.py"
+
+#: Bytes of a download and of an upload.
+SIZE = 1_000_000
+#: Connections that load each row; in the rows that compare with the server's own socket, fewer, since they queue.
+CONNECTIONS = 16
+WORKING = 8
+
+#: The framework of each application. Its worker is what Rackhand takes by default: Uvicorn's, and sync.
+FRAMEWORKS = {"fast": "FastAPI", "slow": "Flask"}
+
+OURS, THEIRS, DIRECT = "Rackhand", "tutorial", "its own socket"
+
+_WRK = f"""\
+if os.getenv("UPLOAD") then
+    wrk.method = "POST"
+    wrk.body = string.rep("x", {SIZE})
+end
+function done(summary, latency, requests)
+    local failed = summary.errors
+    io.write(string.format('{{"requests": %d, "seconds": %f, "p50": %f, "p99": %f, "errors": %d}}\\n',
+        summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e6, latency:percentile(99) / 1e6,
+        failed.status + failed.connect + failed.read + failed.write + failed.timeout))
+end
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One kind of load; `aim` is what Rackhand's part of the other's requests per second should be at least."""
+
+    name: str
+    path: str
+    kind: str = "get"
+    against: str = THEIRS
+    aim: float = 1.0
+
+
+ROWS = (
+    Row(name="JSON GET, FastAPI", path="/fast/json", aim=1.15),
+    Row(name="JSON GET, Flask", path="/slow/json", aim=1.05),
+    Row(name="download of 1 MB, FastAPI", path="/fast/blob"),
+    Row(name="download of 1 MB, Flask", path="/slow/blob"),
+    Row(name="upload of 1 MB, FastAPI", path="/fast/upload", kind="upload"),
+    Row(name="upload of 1 MB, Flask", path="/slow/upload", kind="upload"),
+    Row(name="WebSocket echo, FastAPI", path="/fast/ws", kind="echo"),
+    Row(name="5 ms of work, FastAPI", path="/fast/work", kind="work", against=DIRECT, aim=0.85),
+    Row(name="5 ms of work, Flask", path="/slow/work", kind="work", against=DIRECT, aim=0.85),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One run of a row against one side, times in seconds. `cpu` is what the host used for each request, without the
+    client where that is not on it. `errors` counts answers that were no success, and connections that failed."""
+
+    requests: int
+    seconds: float
+    p50: float
+    p99: float
+    errors: int
+    cpu: float
+
+    @property
+    def rate(self) -> float:
+        return self.requests / self.seconds
+
+
+class Bench:
+    """A host with both, and a client with wrk."""
+
+    def __init__(self, lab: Lab, folder: Path, apps: Path = APPS) -> None:
+        usable = sorted(os.sched_getaffinity(0))
+        self.cores = max(1, len(usable) // 2)
+        self.client_cores = ",".join(map(str, usable[self.cores :] or usable))
+        (self.host,) = lab.up(["server"], cores=self.cores)
+        (self.client,) = lab.up(["client"])
+        self.workers = self.cores + 1
+        self.deploy(Site(folder, lab, [self.host], apps=apps))
+        tutorial.set_up(self.host, apps, self.workers)
+        self.client.run(["apt-get", "-qq", "update"])
+        self.client.run(["apt-get", "-qq", "-y", "--no-install-recommends", "install", "wrk", "python3-minimal"])
+        (self.client.root / "root/row.lua").write_text(_WRK)
+        for machine in (self.host, self.client):
+            (machine.root / "root" / CLIENT.name).write_bytes(CLIENT.read_bytes())
+
+    def deploy(self, site: Site) -> None:
+        site.variables["apps"] = {
+            name: {"path": str(site.apps / name), "app": "app:app", "route": f"/{name}", "workers": self.workers}
+            for name in FRAMEWORKS
+        }
+        site.write()
+        site.deploy(self.host.name)
+
+    def sample(self, row: Row, side: str, seconds: int) -> Sample:
+        before = _cpu_seconds(self.host)
+        command = self._command(row, side, seconds)
+        on = self.host if row.kind == "work" else self.client
+        done = on.run(["taskset", "--cpu-list", self.client_cores, *command])
+        used = _cpu_seconds(self.host) - before
+        found = json.loads(done.stdout.splitlines()[-1])
+        return Sample(**found, cpu=used / max(1, found["requests"]))
+
+    def _command(self, row: Row, side: str, seconds: int) -> list[str]:
+        port = tutorial.PORT if side == THEIRS else 80
+        where = f"{self.host.address}:{port}"
+        if row.kind in ("echo", "work"):
+            kind = "echo" if row.kind == "echo" else "http"
+            _, app, rest = row.path.split("/")
+            address, path = (f"{layout.current(app)}/app.sock", f"/{rest}") if side == DIRECT else (where, row.path)
+            count = WORKING if row.kind == "work" else CONNECTIONS
+            return ["python3", f"/root/{CLIENT.name}", kind, address, path, str(seconds), str(count)]
+        wrk = ["wrk", "--threads=1", f"--connections={CONNECTIONS}", f"--duration={seconds}s"]
+        variables = ["env", "UPLOAD=yes"] if row.kind == "upload" else []
+        return [*variables, *wrk, "--timeout=20s", "--script=/root/row.lua", f"http://{where}{row.path}"]
+
+    def check(self, row: Row, side: str) -> None:
+        """One request, whose answer is looked at. Raises UserError."""
+        if side == DIRECT or row.kind == "echo":
+            return
+        port = tutorial.PORT if side == THEIRS else 80
+        url = f"http://{self.host.address}:{port}{row.path}"
+        body = b"x" * SIZE if row.kind == "upload" else None
+        try:
+            with urllib.request.urlopen(url, body, timeout=60) as answer:
+                text = answer.read()
+        except OSError as error:
+            raise UserError(f"{url}: {error}: nothing to measure") from error
+        if row.path.endswith("/blob"):
+            right = len(text) == SIZE
+        elif body:
+            right = json.loads(text) == {"bytes": SIZE}
+        else:
+            right = isinstance(json.loads(text), dict)
+        if not right:
+            raise UserError(f"{url} answers {text[:100]!r}")
+
+    def memory(self, app: str, side: str) -> float:
+        """What a service's processes use, in bytes, with what they share divided among all that share it."""
+        current = self.host.root / layout.current(app).lstrip("/") / "unit"
+        unit = tutorial.unit(app) if side == THEIRS else os.path.basename(os.readlink(current))
+        script = (
+            'main=$(systemctl show --property=MainPID --value "$1"); '
+            "for pid in $main $(cat /proc/$main/task/$main/children); do cat /proc/$pid/smaps_rollup; done"
+        )
+        lines = self.host.run(["sh", "-c", script, "sh", unit]).stdout.splitlines()
+        return sum(int(line.split()[1]) * 1024.0 for line in lines if line.startswith("Pss:"))
+
+
+def _cpu_seconds(host: LabHost) -> float:
+    for folder in host.cgroup.folders:
+        if (nanoseconds := folder / "cpuacct.usage").exists():
+            return int(nanoseconds.read_text()) / 1e9
+        if (counters := folder / "cpu.stat").exists() and "usage_usec" in (text := counters.read_text()):
+            return int(text.split()[1]) / 1e6
+    raise UserError(f"{host.name}: this machine does not count the time of its processor")
+
+
+class Results:
+    """All samples, by row and side, and all memory, by application and side."""
+
+    def __init__(self) -> None:
+        self.samples: dict[tuple[str, str], list[Sample]] = {}
+        self.memory: dict[tuple[str, str], list[float]] = {}
+
+    def note(self, row: Row, side: str, sample: Sample) -> None:
+        print(
+            f"{row.name:26} {side:14} {sample.rate:8.0f} requests/s  p50 {sample.p50 * 1e3:7.2f} ms  "
+            f"p99 {sample.p99 * 1e3:7.2f} ms  {sample.cpu * 1e6:7.0f} us of the host's processor each"
+            + (f"  {sample.errors} errors" if sample.errors else ""),
+            flush=True,
+        )
+        self.samples.setdefault((row.name, side), []).append(sample)
+
+    def invalid(self, row: Row) -> str | None:
+        """Why a row says nothing: errors are often answered faster than successes."""
+        for side in (OURS, row.against):
+            if errors := sum(each.errors for each in self.samples[row.name, side]):
+                return f"invalid: {errors} errors of {side}"
+            if not all(each.requests for each in self.samples[row.name, side]):
+                return f"invalid: {side} answered nothing within the time"
+        return None
+
+    def table(self) -> str:
+        lines = [
+            "| | compared with | requests/s, Rackhand | the other | ratio (of each round) | aim | p50, ms | p99, ms "
+            "| processor, us each |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        return "\n".join([*lines, *map(self._line, ROWS)])
+
+    def _line(self, row: Row) -> str:
+        if why := self.invalid(row):
+            return f"| {row.name} | {row.against} | {why} | | | | | | |"
+        ours, others = (self.samples[row.name, side] for side in (OURS, row.against))
+        ratios = [own.rate / other.rate for own, other in zip(ours, others, strict=True)]
+
+        def both(get: Callable[[Sample], float], form: str) -> list[str]:
+            return [format(statistics.median(map(get, side)), form) for side in (ours, others)]
+
+        rate, theirs = both(lambda each: each.rate, ",.0f")
+        fields = [row.name, row.against, rate, theirs, _spread(ratios), _aim(row.aim, ratios)]
+        fields += [" / ".join(both(lambda each: each.p50 * 1e3, ".2f"))]
+        fields += [" / ".join(both(lambda each: each.p99 * 1e3, ".2f"))]
+        fields += [" / ".join(both(lambda each: each.cpu * 1e6, ",.0f"))]
+        return f"| {' | '.join(fields)} |"
+
+    def memory_table(self) -> str:
+        lines = ["| memory (PSS) | MB, Rackhand | MB, tutorial | ratio (of each round) |", "|---|---|---|---|"]
+        for app, framework in FRAMEWORKS.items():
+            ours, others = self.memory[app, OURS], self.memory[app, THEIRS]
+            ratios = [own / other for own, other in zip(ours, others, strict=True)]
+            middle = [f"{statistics.median(side) / 1e6:.1f}" for side in (ours, others)]
+            lines.append(f"| {framework} | {middle[0]} | {middle[1]} | {_spread(ratios)} |")
+        return "\n".join(lines)
+
+
+def _aim(aim: float, ratios: list[float]) -> str:
+    return f"≥ {aim:.2f}: {'met' if statistics.median(ratios) >= aim else 'missed'}"
+
+
+def _spread(ratios: list[float]) -> str:
+    return f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def measure(bench: Bench, rounds: int, seconds: int) -> Results:
+    """Takes turns, after a first run of each that is not counted."""
+    results = Results()
+    for number in range(rounds):
+        for row in ROWS:
+            for side in (OURS, row.against):
+                bench.check(row, side)
+                if number == 0:
+                    bench.sample(row, side, 1)
+                results.note(row, side, bench.sample(row, side, seconds))
+        for app in FRAMEWORKS:
+            for side in (OURS, THEIRS):
+                results.memory.setdefault((app, side), []).append(bench.memory(app, side))
+    return results
+
+
+def report(bench: Bench, results: Results, seconds: int) -> str:
+    rounds = len(results.memory["fast", OURS])
+    versions = [pin for pins in SERVER_REQUIREMENTS.values() for pin in pins]
+    versions += [(APPS / app / "requirements.txt").read_text().strip() for app in FRAMEWORKS]
+    nginx = bench.host.run(["dpkg-query", "--show", "--showformat=${Version}", "nginx"]).stdout
+    python = bench.host.run(["python3", "--version"]).stdout.strip()
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    return f"""\
+# What is served, measured
+
+Written by `./invoke bench.serve --rounds {rounds} --seconds {seconds}` on {today}: a Debian 12 lab host with
+{bench.cores} of this machine's {os.cpu_count()} cores and {bench.workers} workers, another one with the rest and wrk.
+{python}, nginx {nginx}, {", ".join(pin.replace("==", " ") for pin in versions)}.
+
+*Tutorial* is set up by hand as the usual tutorials do: Gunicorn on a TCP port, nginx with its defaults; the same host,
+workers and versions, Uvicorn's fast parts among them. Both take turns; a ratio is that of two runs one after the other,
+the median of {rounds} rounds, with the lowest and the highest. Two times are those of Rackhand and of the other. What
+the processor spent is the whole host's, nginx included: on a busy machine it is steadier than the rest.
+
+{results.table()}
+
+{results.memory_table()}
+
+*Its own socket*: the same instance, asked on its unix socket without nginx, each request with a connection of its own.
+"""
+
+
+def main(rounds: int, seconds: int, out: str | None) -> int:
+    """Returns the exit code: 1 when a row is invalid."""
+    lab = Lab(f"serve-{os.getpid()}", owned=True)
+    try:
+        with TemporaryDirectory() as folder:
+            bench = Bench(lab, Path(folder))
+            results = measure(bench, rounds, seconds)
+            text = report(bench, results, seconds)
+    finally:
+        lab.down()
+    print(text)
+    Path(out or RESULTS).write_text(text, encoding="utf-8")
+    return 1 if any(results.invalid(row) for row in ROWS) else 0
