@@ -30,10 +30,10 @@ while len(z)<n:
  if not b:sys.exit({refused})
  z+=b
 f=os.memfd_create("rackhand")
-sys.path.insert(0,"/proc/self/fd/%d"%f)
 try:
  import zlib
  os.write(f,zlib.decompress(z))
+ sys.path.insert(0,"/proc/self/fd/%d"%f)
  from rackhand.agent.main import main
 except ImportError as e:
  print("rackhand: the host's Python lacks parts of its library (%s): apt-get install python3"%e,file=sys.stderr)

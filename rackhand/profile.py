@@ -28,6 +28,7 @@ _UNTIL_NEXT = {
     "resource": "ending",
 }
 _CLOSING = ("begin", "end", "answered", "unreachable", "error", "lost")
+_ALL = "all hosts"
 _PARTS = ("check", "apply", "recheck")
 
 
@@ -52,7 +53,10 @@ def profile(events: Iterable[Event]) -> str:
             _add(steps, host, name, seconds)
         if event["event"] in _UNTIL_NEXT:
             doing[host] = (_UNTIL_NEXT[event["event"]], at)
-    rows = [(host or "-", name, *_cells(seconds)) for (host, name), seconds in steps.items()]
+    # What is not of a host comes first, but for the sum of all.
+    hosts = list(dict.fromkeys(host for host, _ in steps))
+    ordered = sorted(steps, key=lambda step: (step == ("", _ALL), hosts.index(step[0])))
+    rows = [(host or "-", name, *_cells(steps[host, name])) for host, name in ordered]
     return table(("HOST", "STEP", "SECONDS", *(part.upper() for part in _PARTS)), rows)
 
 
@@ -70,7 +74,7 @@ def _told(event: Event) -> Iterator[tuple[str, dict[str, float]]]:
             name = f"{event['stage']}: {event['id'] if seconds >= _NAMED else 'what took less than 2 ms'}"
             yield name, {"": seconds, **event.get("parts", {"check": seconds})}
         case "done":
-            yield "all hosts", {"": event["seconds"]}
+            yield _ALL, {"": event["seconds"]}
 
 
 def _add(steps: dict[tuple[str, str], dict[str, float]], host: str, name: str, seconds: dict[str, float]) -> None:

@@ -128,7 +128,13 @@ def _ask_ssh(arguments: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     if program is None:
         raise UserError("the program ssh is missing: install OpenSSH's client (Debian: apt-get install openssh-client)")
     done = subprocess.run(
-        (program, "-G", *arguments), capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=30, check=False
+        (program, "-G", *arguments),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=30,
+        check=False,
+        start_new_session=True,  # so that Ctrl-C reaches the controller alone
     )
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or [f"ssh -G ended with {done.returncode}"])[0]

@@ -67,6 +67,7 @@ def test_each_step_of_a_host_has_its_time() -> None:
 def test_hosts_whose_events_are_mixed_are_told_apart() -> None:
     events = sorted([*run("web1"), *run("web2", 0.01)], key=lambda event: event["at"])
     told = rows(profile([BEGUN, *events, DONE]))
+    assert [row[0] for row in told[1:]] == ["-"] * 2 + ["web1"] * 11 + ["web2"] * 11 + ["-"]
     alone = rows(profile([BEGUN, *run("web1"), DONE]))
     for host in ("web1", "web2"):
         assert [row[1:] for row in told if row[0] == host] == [row[1:] for row in alone if row[0] == "web1"]
