@@ -6,18 +6,20 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rackhand import PROJECT
 from rackhand.agent.plan import Plan
 from rackhand.bundle import Bundle, bundle
-from rackhand.conversation import Conversation, Event
+from rackhand.conversation import Conversation, Event, who
 from rackhand.errors import UserError
 from rackhand.fleet import Fleet
 from rackhand.inventory import load_inventory
+from rackhand.job import Blobs, Job, Work
 from rackhand.output import choose
 from rackhand.planning import Role, plan
 from rackhand.report import Report
@@ -42,6 +44,22 @@ class Options:
     limit: str | None = None
     json: bool = False
     forks: int = 20
+    #: The address of a Dask scheduler, whose workers do the work instead of this machine.
+    scheduler: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of a command: what each host, and each event, is told of it."""
+
+    name: str
+    command: str
+    apply: bool
+    who: str
+
+
+#: Makes a plan for what is deployed on a host already, from its settings, the applications meant and its facts.
+Operation = Callable[[HostSettings, Sequence[App], dict[str, Any]], Plan]
 
 
 def hosts(options: Options) -> tuple[HostSettings, ...]:
@@ -72,107 +90,130 @@ def converge(
     targets = hosts(options)
     only = {host.name: _apps(host, app) for host in targets}
     bundles = _bundles(targets)
-    roles = tuple(roles)
-    run = new_run()
+    run = Run(name=new_run(), command=command, apply=not check, who=who())
 
-    def work(host: HostSettings, conversation: Conversation) -> Iterator[Event]:
-        uv = packed(conversation.facts["architecture"])
-        target = Target(
-            settings=host,
-            facts=conversation.facts,
-            bundles={declared.name: bundles[declared.path] for declared in host.apps},
-            apps=only[host.name],
-            uv=uv.digest,
-        )
-        data = {bundle.archive: bundle.data for bundle in bundles.values()}
+    def job(host: HostSettings) -> Job:
+        # What is in a bundle is sent on its own, to whoever needs it.
+        described = {declared.name: replace(bundles[declared.path], data=b"") for declared in host.apps}
+        work = partial(_converge, run=run, roles=tuple(roles), apps=only[host.name], bundles=described)
+        return Job(host=host, work=work, install_python=not check)
 
-        def blob(digest: str) -> bytes:
-            return data[digest] if digest in data else uv.path.read_bytes()
+    blobs = {} if check else {bundle.archive: bundle.data for bundle in bundles.values()}
+    fleet = Fleet(map(job, targets), forks=options.forks, blobs=blobs, scheduler=options.scheduler)
+    return _show(fleet, targets, options, run=run, check=check, diff=diff)
 
-        planned = plan(target, roles)
-        yield from _run(conversation, planned, run=run, command=command, apply=not check, host=host, blob=blob)
 
-    fleet = Fleet(targets, work, forks=options.forks, install_python=not check)
-    return _show(fleet, targets, options, run=run, command=command, check=check, diff=diff)
+def _converge(
+    host: HostSettings,
+    conversation: Conversation,
+    blobs: Blobs,
+    *,
+    run: Run,
+    roles: Sequence[Role],
+    apps: tuple[App, ...],
+    bundles: Mapping[str, Bundle],
+) -> Iterator[Event]:
+    uv = packed(conversation.facts["architecture"])
+    target = Target(settings=host, facts=conversation.facts, bundles=bundles, apps=apps, uv=uv.digest)
+
+    def blob(digest: str) -> bytes:
+        return blobs[digest] if digest in blobs else uv.path.read_bytes()
+
+    yield from _run(conversation, plan(target, roles), run, host=host, blob=blob)
 
 
 def rollback(options: Options, *, app: str | None, release: str | None) -> int:
     """Puts the release that was current before, or the named one, back into service. Returns the exit code."""
+    planned = partial(_rollback_plan, release=release, named=app is not None)
+    return _operate(options, app, planned, command="rollback", apply=True)
+
+
+def _rollback_plan(
+    host: HostSettings, apps: Sequence[App], facts: dict[str, Any], *, release: str | None, named: bool
+) -> Plan:
     from roles.operations import rolled_back
 
-    def planned(host: HostSettings, apps: Sequence[App], facts: dict[str, Any]) -> Plan:
-        chosen = [
-            (declared, _rollback_release(host, declared, facts, release, named=app is not None)) for declared in apps
-        ]
-        found = [(declared, to) for declared, to in chosen if to is not None]
-        if release is not None and not found:
-            raise UserError(f"--release {release}: no application of {host.name} has a release of this name")
-        return rolled_back(found, host)
-
-    return _operate(options, app, planned, command="rollback", apply=True)
+    chosen = [(declared, _rollback_release(host, declared, facts, release, named=named)) for declared in apps]
+    found = [(declared, to) for declared, to in chosen if to is not None]
+    if release is not None and not found:
+        raise UserError(f"--release {release}: no application of {host.name} has a release of this name")
+    return rolled_back(found, host)
 
 
 def restart(options: Options, *, app: str | None) -> int:
     """Replaces what runs by new instances of the same releases. Returns the exit code."""
+    return _operate(options, app, _restart_plan, command="restart", apply=True)
+
+
+def _restart_plan(host: HostSettings, apps: Sequence[App], facts: dict[str, Any]) -> Plan:
     from roles.operations import restarted
 
-    def planned(host: HostSettings, apps: Sequence[App], facts: dict[str, Any]) -> Plan:
-        known = facts["apps"]
-        for declared in apps:
-            if not known.get(declared.name, {}).get("current"):
-                raise UserError(f"{declared.name} does not serve on {host.name}: deploy it first")
-        return restarted([(one, known[one.name]["current"], known[one.name]["instance"]) for one in apps], host)
-
-    return _operate(options, app, planned, command="restart", apply=True)
+    known = facts["apps"]
+    for declared in apps:
+        if not known.get(declared.name, {}).get("current"):
+            raise UserError(f"{declared.name} does not serve on {host.name}: deploy it first")
+    return restarted([(one, known[one.name]["current"], known[one.name]["instance"]) for one in apps], host)
 
 
 def smoke(options: Options, *, app: str | None) -> int:
     """Asks every application for its health through nginx on its host. Returns the exit code."""
+    return _operate(options, app, _smoke_plan, command="smoke", apply=False)
+
+
+def _smoke_plan(host: HostSettings, apps: Sequence[App], facts: dict[str, Any]) -> Plan:
     from roles.operations import smoke_tests
 
-    def planned(host: HostSettings, apps: Sequence[App], facts: dict[str, Any]) -> Plan:
-        return smoke_tests(apps)
-
-    return _operate(options, app, planned, command="smoke", apply=False)
+    return smoke_tests(apps)
 
 
-def _operate(
-    options: Options,
-    app: str | None,
-    planned: Callable[[HostSettings, Sequence[App], dict[str, Any]], Plan],
-    *,
-    command: str,
-    apply: bool,
-) -> int:
-    """Carries out, on each host, the plan that is made of its settings, the applications meant and its facts: one that
-    works with what is deployed already, and so carries no data. Returns the exit code."""
+def _operate(options: Options, app: str | None, planned: Operation, *, command: str, apply: bool) -> int:
+    """Carries out the operation's plan on each host: one that carries no data. Returns the exit code."""
     targets = hosts(options)
-    only = {host.name: _apps(host, app) for host in targets}
-    run = new_run()
+    run = Run(name=new_run(), command=command, apply=apply, who=who())
+    jobs = [
+        Job(host=host, work=partial(_carry_out, run=run, planned=planned, apps=_apps(host, app))) for host in targets
+    ]
+    fleet = Fleet(jobs, forks=options.forks, scheduler=options.scheduler)
+    return _show(fleet, targets, options, run=run)
 
-    def work(host: HostSettings, conversation: Conversation) -> Iterator[Event]:
-        operation = planned(host, only[host.name], conversation.facts)
-        yield from _run(conversation, operation, run=run, command=command, apply=apply, host=host, blob=_no_blob)
 
-    fleet = Fleet(targets, work, forks=options.forks)
-    return _show(fleet, targets, options, run=run, command=command, check=False)
+def _carry_out(
+    host: HostSettings,
+    conversation: Conversation,
+    blobs: Blobs,
+    *,
+    run: Run,
+    planned: Operation,
+    apps: tuple[App, ...],
+) -> Iterator[Event]:
+    yield from _run(conversation, planned(host, apps, conversation.facts), run, host=host, blob=_no_blob)
 
 
 def gather(options: Options, question: Callable[[HostSettings, Conversation], Any]) -> tuple[dict[str, Any], Report]:
-    """The answers of the hosts to a question that changes nothing, and what became of those that gave none."""
+    """The answers of the hosts to a question that changes nothing, in plain values, and what became of those that gave
+    none. The question may be asked by another process, as a Job is done."""
     targets = hosts(options)
     answers: dict[str, Any] = {}
-
-    def work(host: HostSettings, conversation: Conversation) -> Iterator[Event]:
-        answers[host.name] = question(host, conversation)
-        yield {"event": "answered"}
-
+    work: Work = partial(_ask, question=question)
+    fleet = Fleet((Job(host=host, work=work) for host in targets), forks=options.forks, scheduler=options.scheduler)
     report = Report().after(
         {"event": "run", "run": "", "command": "", "check": True, "hosts": [host.name for host in targets]}
     )
-    for event in Fleet(targets, work, forks=options.forks):
+    for event in fleet:
         report = report.after(event)
+        if event["event"] == "answered":
+            answers[event["host"]] = event["answer"]
     return {host.name: answers[host.name] for host in targets if host.name in answers}, report
+
+
+def _ask(
+    host: HostSettings,
+    conversation: Conversation,
+    blobs: Blobs,
+    *,
+    question: Callable[[HostSettings, Conversation], Any],
+) -> Iterator[Event]:
+    yield {"event": "answered", "answer": question(host, conversation)}
 
 
 def _apps(host: HostSettings, only: str | None) -> tuple[App, ...]:
@@ -215,21 +256,15 @@ def _no_blob(digest: str) -> bytes:
 
 
 def _run(
-    conversation: Conversation,
-    planned: Plan,
-    *,
-    run: str,
-    command: str,
-    apply: bool,
-    host: HostSettings,
-    blob: Callable[[str], bytes],
+    conversation: Conversation, planned: Plan, run: Run, *, host: HostSettings, blob: Callable[[str], bytes]
 ) -> Iterator[Event]:
     yield {"event": "planned", "resources": len(planned)}
     yield from conversation.run(
         planned,
-        run=run,
-        command=command,
-        apply=apply,
+        run=run.name,
+        command=run.command,
+        who=run.who,
+        apply=run.apply,
         secrets=host.secrets,
         blob=blob,
         confirm_within=host.confirm_within,
@@ -241,9 +276,8 @@ def _show(
     targets: Sequence[HostSettings],
     options: Options,
     *,
-    run: str,
-    command: str,
-    check: bool,
+    run: Run,
+    check: bool = False,
     diff: bool = False,
 ) -> int:
     """Renders and records the events of a run. The first Ctrl-C asks the hosts to stop, a second leaves them to it."""
@@ -252,18 +286,19 @@ def _show(
     interrupts = 0
     with (
         contextlib.closing(choose(json=options.json, diff=diff)) as renderer,
-        RunLog(PROJECT / ".runs", run) as log,
+        RunLog(PROJECT / ".runs", run.name) as log,
         _interrupts_told_to(fleet),
     ):
 
         def handle(event: Event) -> None:
             nonlocal report
-            event = {"run": run, **event, "at": round(time.monotonic() - started, 3)}
+            event = {"run": run.name, **event, "at": round(time.monotonic() - started, 3)}
             report = report.after(event)
             log.write(event)
             renderer.handle(event)
 
-        handle({"event": "run", "run": run, "command": command, "check": check, "hosts": [t.name for t in targets]})
+        names = [target.name for target in targets]
+        handle({"event": "run", "run": run.name, "command": run.command, "check": check, "hosts": names})
         for event in fleet:
             if event["event"] == "interrupt":
                 interrupts += 1
