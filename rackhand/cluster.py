@@ -1,7 +1,8 @@
 """Workers of a Dask cluster, which do jobs in the place of this machine.
 
 What is sent to them is a Parcel, which shows nothing of its job; what comes back are events, under one topic of the
-scheduler's. No job has a result, and a worker keeps nothing of one once it is done.
+scheduler's. Data that a host needs is asked for the same way, and sent to the worker that asks. No job has a result,
+and a worker keeps nothing of a run once it is done with it.
 """
 
 import hashlib
@@ -20,11 +21,12 @@ from weakref import WeakValueDictionary
 from rackhand import PROJECT
 from rackhand.conversation import Event
 from rackhand.errors import UserError
-from rackhand.job import Blobs, Job, Station, Tell
+from rackhand.job import Blob, Job, Station, Tell
 from rackhand.transport import Lost
 
 try:
-    from distributed import Client, KilledWorker, get_worker
+    from distributed import Client, KilledWorker, Security, get_worker
+    from distributed.comm import resolve_address
 except ImportError as error:
     raise UserError(
         "--scheduler needs Dask, which is not installed: .venv/bin/uv pip install --require-hashes "
@@ -33,6 +35,9 @@ except ImportError as error:
 
 #: One for all runs: the scheduler keeps the last events of every topic, and so keeps a thousand in all.
 _TOPIC = "rackhand"
+
+#: Seconds within which data must come that a worker has asked for: an agent waits as long.
+SILENCE = 60.0
 
 #: Seconds in which a scheduler must answer, and in which it is told that this run is over.
 _PATIENCE, _FAREWELL = 10, 2
@@ -52,7 +57,7 @@ class Parcel:
 class Cluster:
     """A crew of Dask's workers."""
 
-    def __init__(self, address: str, jobs: Collection[Job], tell: Tell, blobs: Blobs) -> None:
+    def __init__(self, address: str, jobs: Collection[Job], tell: Tell, blob: Blob) -> None:
         """Raises UserError when the address does not answer, or its workers cannot do these jobs."""
         for job in jobs:
             if job.host.connection.kind == "local":
@@ -61,14 +66,13 @@ class Cluster:
                 )
         self._run = secrets.token_hex(8)
         self._tell = tell
+        self._blob = blob
         self._begun: set[str] = set()
         self._cancelled = False
         self._client = _client(address)
         try:
             _check(self._client, address)
             self._client.subscribe_topic(_TOPIC, self._hear)
-            # On every worker: it outlives those that are killed. Sent once, however many hosts get it.
-            self._blobs = self._client.scatter(dict(blobs), broadcast=True) if blobs else {}
         except BaseException:
             self.close()
             raise
@@ -77,13 +81,17 @@ class Cluster:
 
     def start(self, job: Job, left: Callable[[BaseException | None], None]) -> None:
         parcel = Parcel(version=version(), run=self._run, data=pickle.dumps(job))
-        future: Future[None] = self._executor.submit(rackhand_job, parcel, self._blobs)
+        future: Future[None] = self._executor.submit(rackhand_job, parcel)
         future.add_done_callback(lambda done: left(_failure(done)))
 
     def _hear(self, message: tuple[float, Any]) -> None:
         """An event of some run's, on the client's own thread: events arrive in order, and before the end of the job."""
         run, event = message[1]
         if run != self._run:
+            return
+        if event["event"] == "want":
+            # Not here: it would wait for this thread.
+            threading.Thread(target=self._deliver, args=(event["worker"], event["digest"]), daemon=True).start()
             return
         if event["event"] == "connecting":
             if event["host"] in self._begun:
@@ -93,6 +101,10 @@ class Cluster:
             if self._cancelled:  # by a worker that was not there to hear it
                 threading.Thread(target=self.cancel, daemon=True).start()
         self._tell(event)
+
+    def _deliver(self, worker: str, digest: str) -> None:
+        with suppress(OSError, TimeoutError):  # it has gone: whoever takes over asks again
+            self._client.run(deliver, self._run, digest, self._blob(digest), workers=[worker], on_error="ignore")
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -109,8 +121,13 @@ def _client(address: str) -> Any:
     # It would write among our own lines; what matters of it comes as an exception.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
+        # First, what a Client that has not begun would not clean up after.
+        resolve_address(address)
+        certificate = Security().get_connection_args("client")["ssl_context"]  # type: ignore[no-untyped-call]
+        if address.startswith("tls:") and certificate is None:
+            raise UserError(f"--scheduler {address}: needs a certificate, which Dask's configuration names; {_MORE}")
         return Client(address, timeout=_PATIENCE, set_as_default=False)  # type: ignore[no-untyped-call]
-    except (OSError, TimeoutError, ValueError, TypeError) as error:
+    except (OSError, TimeoutError, ValueError) as error:
         raise UserError(f"--scheduler {address}: does not answer as Dask's scheduler: {error}; {_MORE}") from error
 
 
@@ -135,7 +152,7 @@ def _failure(done: Future[None]) -> BaseException | None:
     try:
         error = done.exception()
     except CancelledError:
-        return Lost("the workers that had its data have gone")
+        return Lost("the cluster has given up on it")
     if isinstance(error, KilledWorker):
         return Lost(f"{error.allowed_failures + 1} workers ended while they were at it")
     return error
@@ -154,30 +171,72 @@ def version() -> str:
 
 # What workers call
 
-#: Those of the runs that this worker is at, for as long as it is.
-_stations: WeakValueDictionary[str, Station] = WeakValueDictionary()
+
+class _Post:
+    """The data that a worker has been sent for a run."""
+
+    def __init__(self, ask: Callable[[str], None]) -> None:
+        self._ask = ask
+        self._asked: set[str] = set()
+        self._data: dict[str, bytes] = {}
+        self._news = threading.Condition()
+
+    def blob(self, digest: str) -> bytes:
+        """Asked for once, however many hosts need it. Raises Lost."""
+        with self._news:
+            if digest not in self._asked:
+                self._asked.add(digest)
+                self._ask(digest)
+            if not self._news.wait_for(lambda: digest in self._data, SILENCE):
+                raise Lost(f"the controller has sent nothing for {SILENCE:.0f} s")
+            return self._data[digest]
+
+    def put(self, digest: str, data: bytes) -> None:
+        with self._news:
+            self._data[digest] = data
+            self._news.notify_all()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """A run at one worker."""
+
+    station: Station
+    post: _Post
+
+
+def _run(name: str, worker: Any) -> _Run:
+    def tell(event: Event) -> None:
+        worker.log_event(_TOPIC, (name, event))
+
+    post = _Post(lambda digest: tell({"event": "want", "digest": digest, "worker": worker.address}))
+    return _Run(station=Station(tell, post.blob), post=post)
+
+
+#: The runs that this worker is at, for as long as it is.
+_runs: WeakValueDictionary[str, _Run] = WeakValueDictionary()
 _making = threading.Lock()
 
 
-def rackhand_job(parcel: Parcel, blobs: Blobs) -> None:
+def rackhand_job(parcel: Parcel) -> None:
     """Does the job of a parcel, and tells all that happens under the topic. Its name is what a dashboard shows."""
     worker = get_worker()
     if parcel.version != version():
         raise UserError(_other_version(worker.address))
     job: Job = pickle.loads(parcel.data)  # noqa: S301  # whoever can call this function can call any
-
-    def tell(event: Event) -> None:
-        worker.log_event(_TOPIC, (parcel.run, event))
-
     with _making:
-        station = _stations.get(parcel.run)
-        if station is None:
-            station = _stations[parcel.run] = Station(tell, blobs)
-    station.do(job)
+        run = _runs.get(parcel.run) or _run(parcel.run, worker)
+        _runs[parcel.run] = run
+    run.station.do(job)
 
 
-def stop(run: str) -> None:
+def deliver(name: str, digest: str, data: bytes) -> None:
+    """Data that this worker has asked for."""
+    if run := _runs.get(name):
+        run.post.put(digest, data)
+
+
+def stop(name: str) -> None:
     """Cancels what this worker is at for a run."""
-    station = _stations.get(run)
-    if station is not None:
-        station.cancel()
+    if run := _runs.get(name):
+        run.station.cancel()

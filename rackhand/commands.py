@@ -19,7 +19,7 @@ from rackhand.conversation import Conversation, Event, who
 from rackhand.errors import UserError
 from rackhand.fleet import Fleet
 from rackhand.inventory import load_inventory
-from rackhand.job import Blobs, Job, Work
+from rackhand.job import Blob, Job, Work
 from rackhand.output import choose
 from rackhand.planning import Role, plan
 from rackhand.report import Report
@@ -98,7 +98,7 @@ def converge(
         work = partial(_converge, run=run, roles=tuple(roles), apps=only[host.name], bundles=described)
         return Job(host=host, work=work, install_python=not check)
 
-    blobs = {} if check else {bundle.archive: bundle.data for bundle in bundles.values()}
+    blobs = {bundle.archive: bundle.data for bundle in bundles.values()}
     fleet = Fleet(map(job, targets), forks=options.forks, blobs=blobs, scheduler=options.scheduler)
     return _show(fleet, targets, options, run=run, check=check, diff=diff)
 
@@ -106,7 +106,7 @@ def converge(
 def _converge(
     host: HostSettings,
     conversation: Conversation,
-    blobs: Blobs,
+    blob: Blob,
     *,
     run: Run,
     roles: Sequence[Role],
@@ -116,10 +116,10 @@ def _converge(
     uv = packed(conversation.facts["architecture"])
     target = Target(settings=host, facts=conversation.facts, bundles=bundles, apps=apps, uv=uv.digest)
 
-    def blob(digest: str) -> bytes:
-        return blobs[digest] if digest in blobs else uv.path.read_bytes()
+    def data(digest: str) -> bytes:
+        return uv.path.read_bytes() if digest == uv.digest else blob(digest)
 
-    yield from _run(conversation, plan(target, roles), run, host=host, blob=blob)
+    yield from _run(conversation, plan(target, roles), run, host=host, blob=data)
 
 
 def rollback(options: Options, *, app: str | None, release: str | None) -> int:
@@ -180,13 +180,13 @@ def _operate(options: Options, app: str | None, planned: Operation, *, command: 
 def _carry_out(
     host: HostSettings,
     conversation: Conversation,
-    blobs: Blobs,
+    blob: Blob,
     *,
     run: Run,
     planned: Operation,
     apps: tuple[App, ...],
 ) -> Iterator[Event]:
-    yield from _run(conversation, planned(host, apps, conversation.facts), run, host=host, blob=_no_blob)
+    yield from _run(conversation, planned(host, apps, conversation.facts), run, host=host, blob=blob)
 
 
 def gather(options: Options, question: Callable[[HostSettings, Conversation], Any]) -> tuple[dict[str, Any], Report]:
@@ -209,7 +209,7 @@ def gather(options: Options, question: Callable[[HostSettings, Conversation], An
 def _ask(
     host: HostSettings,
     conversation: Conversation,
-    blobs: Blobs,
+    blob: Blob,
     *,
     question: Callable[[HostSettings, Conversation], Any],
 ) -> Iterator[Event]:
@@ -251,13 +251,7 @@ def _rollback_release(
     raise UserError(f"--release {release} of {app.name} {what}: {known}")
 
 
-def _no_blob(digest: str) -> bytes:
-    raise AssertionError(f"this plan carries no data, and {digest} was asked for")
-
-
-def _run(
-    conversation: Conversation, planned: Plan, run: Run, *, host: HostSettings, blob: Callable[[str], bytes]
-) -> Iterator[Event]:
+def _run(conversation: Conversation, planned: Plan, run: Run, *, host: HostSettings, blob: Blob) -> Iterator[Event]:
     yield {"event": "planned", "resources": len(planned)}
     yield from conversation.run(
         planned,

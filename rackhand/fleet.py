@@ -3,14 +3,14 @@
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from itertools import islice
 from typing import ParamSpec, Protocol, TypeVar
 
 from rackhand.conversation import Event
 from rackhand.errors import UserError
-from rackhand.job import Blobs, Job, Station, Tell
+from rackhand.job import Blob, Job, Station, Tell
 from rackhand.transport import Lost
 
 _Arguments = ParamSpec("_Arguments")
@@ -41,14 +41,14 @@ class Fleet:
     name, until all hosts are done; at most `forks` are worked on at once. With a scheduler, Dask's workers do it."""
 
     def __init__(
-        self, jobs: Iterable[Job], *, forks: int, blobs: Blobs | None = None, scheduler: str | None = None
+        self, jobs: Iterable[Job], *, forks: int, blobs: Mapping[str, bytes] | None = None, scheduler: str | None = None
     ) -> None:
         """Raises UserError when the scheduler cannot be used."""
         self._jobs = tuple(jobs)
         self._forks = forks
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         # Before anything is shown: processes are forked while there is but one thread.
-        self._crew = _crew(self._jobs, forks, scheduler, self._events.put, blobs or {})
+        self._crew = _crew(self._jobs, forks, scheduler, self._events.put, (blobs or {}).__getitem__)
         self._working: set[str] = set()
         self._open: set[str] = set()
         self._cancelled = False
@@ -112,17 +112,17 @@ class Fleet:
             self._stopped.set()
 
 
-def _crew(jobs: tuple[Job, ...], forks: int, scheduler: str | None, tell: Tell, blobs: Blobs) -> Crew:
+def _crew(jobs: tuple[Job, ...], forks: int, scheduler: str | None, tell: Tell, blob: Blob) -> Crew:
     if scheduler is not None:
         from rackhand.cluster import Cluster
 
-        return Cluster(scheduler, jobs, tell, blobs)
+        return Cluster(scheduler, jobs, tell, blob)
     count = min(len(os.sched_getaffinity(0)), len(jobs) // HOSTS_PER_PROCESS, forks)
     if count > 1:
         from rackhand.processes import Processes
 
-        return Processes(count, tell, blobs)
-    return _Threads(tell, blobs)
+        return Processes(count, tell, blob)
+    return _Threads(tell, blob)
 
 
 class ThreadEach(Executor):
@@ -149,8 +149,8 @@ class ThreadEach(Executor):
 class _Threads:
     """A crew of threads of this process."""
 
-    def __init__(self, tell: Tell, blobs: Blobs) -> None:
-        self._station = Station(tell, blobs)
+    def __init__(self, tell: Tell, blob: Blob) -> None:
+        self._station = Station(tell, blob)
         self._executor = ThreadEach()
         self.cancel = self._station.cancel
 

@@ -1,7 +1,7 @@
 """What is done on one host, as a value, so that it can be done anywhere; and the place where it is done."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from rackhand.conversation import Conversation, Event, Refused
@@ -9,12 +9,12 @@ from rackhand.errors import UserError
 from rackhand.settings import HostSettings
 from rackhand.transport import Lost, Unreachable
 
-#: Data that hosts may ask for, by digest.
-Blobs = Mapping[str, bytes]
+#: The data of a digest, which a host has asked for. It may take a while, and raise Lost.
+Blob = Callable[[str], bytes]
 
 #: What is done on a host once its facts are known: it yields the events. It may be sent to another machine, so it is a
 #: function of a module, or a partial of one.
-Work = Callable[[HostSettings, Conversation, Blobs], Iterator[Event]]
+Work = Callable[[HostSettings, Conversation, Blob], Iterator[Event]]
 
 #: Takes an event, from any thread, without waiting.
 Tell = Callable[[Event], object]
@@ -32,9 +32,9 @@ class Job:
 class Station:
     """Where jobs are done: one in each process that does any. It knows the conversations that are open there."""
 
-    def __init__(self, tell: Tell, blobs: Blobs) -> None:
+    def __init__(self, tell: Tell, blob: Blob) -> None:
         self._tell = tell
-        self._blobs = blobs
+        self._blob = blob
         self._open: set[Conversation] = set()
         self._guard = threading.Lock()
         self._cancelled = False
@@ -63,7 +63,7 @@ class Station:
                 self._open.add(conversation)
                 # Within the guard: whoever has cancelled has been told of every conversation that there is.
                 tell({"event": "facts", "facts": conversation.facts})
-            for event in job.work(job.host, conversation, self._blobs):
+            for event in job.work(job.host, conversation, self._blob):
                 tell(event)
         except UserError as error:
             tell({"event": "error", "reason": str(error)})

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import rackhand.transport.ssh  # noqa: F401  # before the processes are forked: they share the memory of it
 from rackhand.fleet import ThreadEach
-from rackhand.job import Blobs, Job, Station, Tell
+from rackhand.job import Blob, Job, Station, Tell
 from rackhand.transport import Lost
 
 _Arguments = ParamSpec("_Arguments")
@@ -151,8 +151,8 @@ def _serve(pipe: Connection, begin: Callable[[Tell], object]) -> None:
 class Processes:
     """A crew of processes, with one station in each."""
 
-    def __init__(self, count: int, tell: Tell, blobs: Blobs) -> None:
-        self._pool = Pool(count, lambda tell: _begin(tell, blobs), tell)
+    def __init__(self, count: int, tell: Tell, blob: Blob) -> None:
+        self._pool = Pool(count, lambda tell: _begin(tell, blob), tell)
 
     def start(self, job: Job, left: Callable[[BaseException | None], None]) -> None:
         self._pool.submit(_do, job).add_done_callback(lambda done: left(done.exception()))
@@ -168,8 +168,8 @@ class Processes:
 _here: list[Station] = []
 
 
-def _begin(tell: Tell, blobs: Blobs) -> None:
-    _here.append(Station(tell, blobs))
+def _begin(tell: Tell, blob: Blob) -> None:
+    _here.append(Station(tell, blob))
 
 
 def _do(job: Job) -> None:

@@ -362,16 +362,31 @@ def test_workers_do_no_more_than_forks_hosts_at_once(held: Site, hosts: list[Lab
     assert order == [NAMES[0], NAMES[0], NAMES[1], NAMES[1]]
 
 
-def test_the_last_worker_is_killed(held: Site, hosts: list[LabHost], cluster: DaskCluster) -> None:
-    """The data that was sent to it has gone too: its hosts are lost, and go on alone."""
+def test_a_worker_takes_over_from_the_only_one(held: Site, hosts: list[LabHost], cluster: DaskCluster) -> None:
+    """It may join after that one was killed."""
     worker = cluster.worker("only")
     with Running(held, "all", "--scheduler", cluster.address) as run:
         until_held(run)
         worker.kill()
+        cluster.worker("another")
+        run.until("notice", lambda event: "another one takes over" in event["text"])
         release(hosts)
         result = run.end()
-    assert result.code == 4, result.out[-3000:] + result.err
-    assert outcomes(result) == dict.fromkeys(NAMES, "lost")
+    assert result.code == 0, result.out[-3000:] + result.err
+
+
+def test_a_job_that_kills_workers_is_given_up(held: Site, hosts: list[LabHost], cluster: DaskCluster) -> None:
+    """Its host is lost, and goes on alone."""
+    only = [hosts[0].name]
+    with Running(held, *only, "--scheduler", cluster.address) as run:
+        for name in ("one", "two", "three", "four"):
+            worker = cluster.worker(name)
+            run.until("facts")
+            worker.kill()
+        lost = run.until("lost")
+        release(hosts)
+        result = run.end()
+    assert (result.code, lost["reason"]) == (4, "4 workers ended while they were at it")
 
 
 def refused(site: Site, address: str) -> str:
@@ -405,6 +420,20 @@ def test_a_scheduler_without_workers_is_refused(site: Site, cluster: DaskCluster
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x", "127.0.0.1:port", ""])
 def test_an_address_without_a_scheduler_is_refused(site: Site, address: str) -> None:
     assert refused(site, address).startswith(f"--scheduler {address}: does not answer as Dask's scheduler: ")
+
+
+def test_a_scheduler_with_tls_needs_a_certificate(site: Site) -> None:
+    assert "needs a certificate" in refused(site, "tls://127.0.0.1:1")
+
+
+def test_dask_is_needed(site: Site) -> None:
+    """Where it is not installed, the command that does it is told."""
+    code = "import sys; sys.modules['distributed'] = None; from rackhand import cli; sys.exit(cli.main())"
+    command = [sys.executable, "-c", code, "facts", "--host", "all", "--scheduler", "tcp://127.0.0.1:1"]
+    environment = {**os.environ, "RACKHAND_INVENTORY": str(site.inventory)}
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert done.stderr.endswith(" -r requirements-dask.lock\n")
 
 
 def test_this_machine_is_not_for_workers(site: Site) -> None:
