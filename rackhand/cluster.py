@@ -26,7 +26,7 @@ from rackhand.transport import Lost
 
 try:
     from distributed import Client, KilledWorker, Security, get_worker
-    from distributed.comm import resolve_address
+    from distributed.comm.addressing import resolve_address
 except ImportError as error:
     raise UserError(
         "--scheduler needs Dask, which is not installed: .venv/bin/uv pip install --require-hashes "

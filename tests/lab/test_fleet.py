@@ -377,12 +377,13 @@ def test_a_worker_takes_over_from_the_only_one(held: Site, hosts: list[LabHost],
 
 def test_a_job_that_kills_workers_is_given_up(held: Site, hosts: list[LabHost], cluster: DaskCluster) -> None:
     """Its host is lost, and goes on alone."""
-    only = [hosts[0].name]
-    with Running(held, *only, "--scheduler", cluster.address) as run:
-        for name in ("one", "two", "three", "four"):
-            worker = cluster.worker(name)
+    worker = cluster.worker("first")
+    with Running(held, NAMES[0], "--scheduler", cluster.address) as run:
+        for name in ("second", "third", "fourth", None):
             run.until("facts")
             worker.kill()
+            if name is not None:
+                worker = cluster.worker(name)
         lost = run.until("lost")
         release(hosts)
         result = run.end()
