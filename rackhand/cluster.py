@@ -96,7 +96,7 @@ class Cluster:
         if event["event"] == "connecting":
             if event["host"] in self._begun:
                 text = "the worker that was at this host has gone: another one takes over"
-                self._tell({"event": "notice", "host": event["host"], "level": "warning", "text": text})
+                self._tell({"event": "notice", "host": event["host"], "level": "info", "text": text})
             self._begun.add(event["host"])
             if self._cancelled:  # by a worker that was not there to hear it
                 threading.Thread(target=self.cancel, daemon=True).start()
