@@ -106,11 +106,13 @@ class Cluster:
         with suppress(OSError, TimeoutError):  # it has gone: whoever takes over asks again
             self._client.run(deliver, self._run, digest, self._blob(digest), workers=[worker], on_error="ignore")
 
-    def cancel(self) -> None:
+    def cancel(self) -> set[str]:
         self._cancelled = True
-        # A worker that does not answer, and a scheduler that has gone, have nothing to stop.
-        with suppress(OSError, TimeoutError):
-            self._client.run(stop, self._run, on_error="ignore")
+        try:
+            found = self._client.run(stop, self._run, on_error="ignore")
+        except (OSError, TimeoutError):  # there is nobody to ask
+            return set()
+        return {host for hosts in found.values() for host in hosts}
 
     def close(self) -> None:
         with suppress(OSError, TimeoutError):
@@ -236,7 +238,7 @@ def deliver(name: str, digest: str, data: bytes) -> None:
         run.post.put(digest, data)
 
 
-def stop(name: str) -> None:
-    """Cancels what this worker is at for a run."""
-    if run := _runs.get(name):
-        run.station.cancel()
+def stop(name: str) -> list[str]:
+    """Cancels what this worker is at for a run. Returns the hosts that are at work all the same."""
+    run = _runs.get(name)
+    return sorted(run.station.cancel()) if run else []

@@ -30,8 +30,9 @@ class Crew(Protocol):
         """Has the job done. `left` is called, from any thread, when it is: with Lost if whoever did it has gone, with
         UserError if they must not do it."""
 
-    def cancel(self) -> None:
-        """Returns when everybody has been asked to stop what can be stopped, and to begin nothing."""
+    def cancel(self) -> set[str]:
+        """Has everybody stop what can be stopped, and begin nothing. Returns the hosts that are at work all the same:
+        those with a conversation."""
 
     def close(self) -> None: ...
 
@@ -50,9 +51,8 @@ class Fleet:
         # Before anything is shown: processes are forked while there is but one thread.
         self._crew = _crew(self._jobs, forks, scheduler, self._events.put, (blobs or {}).__getitem__)
         self._working: set[str] = set()
-        self._open: set[str] = set()
         self._cancelled = False
-        self._stopped = threading.Event()
+        self._open: set[str] | None = None
 
     def __iter__(self) -> Iterator[Event]:
         waiting = iter(self._jobs)
@@ -66,12 +66,9 @@ class Fleet:
                 except queue.Empty:
                     continue
                 if event["event"] != "left":
-                    if event["event"] == "facts":
-                        self._open.add(event["host"])
                     yield event
                     continue
                 self._working.discard(event["host"])
-                self._open.discard(event["host"])
                 match event["failure"]:
                     case Lost() as lost:
                         yield {"event": "lost", "host": event["host"], "reason": str(lost)}
@@ -94,7 +91,7 @@ class Fleet:
     def _given_up(self) -> bool:
         """After an interrupt, hosts that are still being connected to are not waited for: nothing has been asked of
         them. Those with a conversation are."""
-        return self._stopped.is_set() and not self._open and self._events.empty()
+        return self._open is not None and not self._open & self._working and self._events.empty()
 
     def tell(self, event: Event) -> None:
         """Adds an event of the controller's own. Safe to call from a signal handler."""
@@ -106,10 +103,7 @@ class Fleet:
         threading.Thread(target=self._stop, daemon=True).start()
 
     def _stop(self) -> None:
-        try:
-            self._crew.cancel()
-        finally:
-            self._stopped.set()
+        self._open = self._crew.cancel()
 
 
 def _crew(jobs: tuple[Job, ...], forks: int, scheduler: str | None, tell: Tell, blob: Blob) -> Crew:

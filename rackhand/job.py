@@ -35,7 +35,7 @@ class Station:
     def __init__(self, tell: Tell, blob: Blob) -> None:
         self._tell = tell
         self._blob = blob
-        self._open: set[Conversation] = set()
+        self._open: dict[str, Conversation] = {}
         self._guard = threading.Lock()
         self._cancelled = False
 
@@ -60,9 +60,8 @@ class Station:
             with self._guard:
                 if self._cancelled:  # while it was connecting
                     return
-                self._open.add(conversation)
-                # Within the guard: whoever has cancelled has been told of every conversation that there is.
-                tell({"event": "facts", "facts": conversation.facts})
+                self._open[job.host.name] = conversation
+            tell({"event": "facts", "facts": conversation.facts})
             for event in job.work(job.host, conversation, self._blob):
                 tell(event)
         except UserError as error:
@@ -71,13 +70,15 @@ class Station:
             tell({"event": "lost", "reason": str(error)})
         finally:
             with self._guard:
-                self._open.discard(conversation)
+                self._open.pop(job.host.name, None)
             conversation.close()
 
-    def cancel(self) -> None:
-        """Asks all agents that have not begun the switch to stop; from now on no conversation is begun."""
+    def cancel(self) -> set[str]:
+        """Asks all agents that have not begun the switch to stop; from now on no conversation is begun. Returns the
+        hosts with which there is one."""
         with self._guard:
             self._cancelled = True
-            for conversation in self._open:
-                # Not here: it waits for data that is being sent, and a second Ctrl-C must not.
+            for conversation in self._open.values():
+                # Not here: it waits for data that is being sent.
                 threading.Thread(target=conversation.cancel, daemon=True).start()
+            return set(self._open)

@@ -157,8 +157,9 @@ class Processes:
     def start(self, job: Job, left: Callable[[BaseException | None], None]) -> None:
         self._pool.submit(_do, job).add_done_callback(lambda done: left(done.exception()))
 
-    def cancel(self) -> None:
-        wait(self._pool.everywhere(_cancel))
+    def cancel(self) -> set[str]:
+        asked, _ = wait(self._pool.everywhere(_cancel))
+        return {host for one in asked if one.exception() is None for host in one.result()}
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -176,5 +177,5 @@ def _do(job: Job) -> None:
     _here[0].do(job)
 
 
-def _cancel() -> None:
-    _here[0].cancel()
+def _cancel() -> set[str]:
+    return _here[0].cancel()

@@ -352,6 +352,38 @@ def test_ctrl_c_reaches_the_hosts_of_workers(held: Site, hosts: list[LabHost], c
     assert [process.poll() for process in crew.processes] == [None] * 3
 
 
+def test_a_second_ctrl_c_leaves_the_hosts_to_the_workers(held: Site, hosts: list[LabHost], crew: DaskCluster) -> None:
+    """The run ends while they are at work, and begins no other host. The workers see them through."""
+    with Running(held, "all", "--scheduler", crew.address, "--forks", "1") as run:
+        until_held(run, NAMES[:1])
+        run.interrupt()
+        run.until("interrupt")
+        time.sleep(1)  # what comes sooner is taken for the same Ctrl-C
+        run.interrupt()
+        result = run.end()
+    assert result.code == 99, result
+    assert result.events[-1]["hosts"][NAMES[0]]["outcome"] == "lost"
+    assert result.events[-1]["hosts"][NAMES[1]]["state"] == "not started, untouched"
+    release(hosts)
+    deadline = time.monotonic() + TIMEOUT
+    path = f"/var/lib/rackhand/runs/{result.events[0]['run']}.jsonl"
+    while '"heard"' not in hosts[0].run(["cat", path]).stdout and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert '"interrupted":true' in hosts[0].run(["grep", '"end"', path]).stdout
+
+
+def test_a_scheduler_that_is_killed(held: Site, hosts: list[LabHost], crew: DaskCluster) -> None:
+    """The hosts are lost, and go on alone."""
+    with Running(held, "all", "--scheduler", crew.address) as run:
+        until_held(run)
+        crew.processes[0].kill()
+        result = run.end()
+        release(hosts)
+    assert result.code == 4, result
+    assert outcomes(result) == dict.fromkeys(NAMES, "lost")
+    assert "Traceback" not in result.err
+
+
 def test_workers_do_no_more_than_forks_hosts_at_once(held: Site, hosts: list[LabHost], crew: DaskCluster) -> None:
     with Running(held, "all", "--scheduler", crew.address, "--forks", "1") as run:
         until_held(run, NAMES[:1])
