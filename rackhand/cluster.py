@@ -121,7 +121,8 @@ class Cluster:
 
 def _client(address: str) -> Any:
     # It would write among our own lines; what matters of it comes as an exception.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "distributed.client", "tornado.application"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         # First, what a Client that has not begun would not clean up after.
         resolve_address(address)
