@@ -14,17 +14,19 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rackhand import PROJECT
 from rackhand.bundle import Bundle, bundle
-from rackhand.conversation import Conversation, Event
+from rackhand.conversation import Conversation, Event, who
 from rackhand.errors import UserError
 from rackhand.fleet import Fleet
 from rackhand.inventory import load_inventory
+from rackhand.job import Blob, Job, Work
 from rackhand.output import choose
 from rackhand.profile import age, profile
 from rackhand.report import Report
@@ -52,6 +54,22 @@ class Options:
     forks: int = 20
     profile: bool = False
     began: float = field(default_factory=age)
+    #: The address of a Dask scheduler, whose workers do the work instead of this machine.
+    scheduler: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of a command: what each host, and each event, is told of it."""
+
+    name: str
+    command: str
+    apply: bool
+    who: str
+
+
+#: Makes a plan for what is deployed on a host already, from its settings, the applications meant and its facts.
+Operation = Callable[[HostSettings, Sequence[App], dict[str, Any]], "Plan"]
 
 
 def hosts(options: Options) -> tuple[HostSettings, ...]:
@@ -88,33 +106,42 @@ def converge(
     targets = hosts(options)
     only = {host.name: _apps(host, app) for host in targets}
     bundles = _bundles(targets)
-    run = new_run()
+    run = Run(name=new_run(), command=command, apply=not check, who=who())
 
-    def work(host: HostSettings, conversation: Conversation) -> Iterator[Event]:
-        from rackhand.planning import plan
-        from rackhand.target import Target
-        from rackhand.uv import packed
-        from roles import DEPLOY, PROVISION
+    def job(host: HostSettings) -> Job:
+        # What is in a bundle is sent on its own, to whoever needs it.
+        described = {declared.name: replace(bundles[declared.path], data=b"") for declared in host.apps}
+        work = partial(_converge, run=run, apps=only[host.name], bundles=described)
+        return Job(host=host, work=work, install_python=not check)
 
-        uv = packed(conversation.facts["architecture"])
-        target = Target(
-            settings=host,
-            facts=conversation.facts,
-            bundles={declared.name: bundles[declared.path] for declared in host.apps},
-            apps=only[host.name],
-            uv=uv.digest,
-        )
-        data = {bundle.archive: bundle.data for bundle in bundles.values()}
-
-        def blob(digest: str) -> bytes:
-            return data[digest] if digest in data else uv.path.read_bytes()
-
-        planned = plan(target, PROVISION if command == "provision" else DEPLOY)
-        yield from _run(conversation, planned, run=run, command=command, apply=not check, host=host, blob=blob)
-
+    blobs = {bundle.archive: bundle.data for bundle in bundles.values()}
+    fleet = Fleet(map(job, targets), forks=options.forks, blobs=blobs, scheduler=options.scheduler)
     _load_meanwhile(targets)
-    fleet = Fleet(targets, work, forks=options.forks, install_python=not check)
-    return _show(fleet, targets, options, run=run, command=command, check=check, diff=diff)
+    return _show(fleet, targets, options, run=run, check=check, diff=diff)
+
+
+def _converge(
+    host: HostSettings,
+    conversation: Conversation,
+    blob: Blob,
+    *,
+    run: Run,
+    apps: tuple[App, ...],
+    bundles: Mapping[str, Bundle],
+) -> Iterator[Event]:
+    from rackhand.planning import plan
+    from rackhand.target import Target
+    from rackhand.uv import packed
+    from roles import DEPLOY, PROVISION
+
+    uv = packed(conversation.facts["architecture"])
+    target = Target(settings=host, facts=conversation.facts, bundles=bundles, apps=apps, uv=uv.digest)
+
+    def data(digest: str) -> bytes:
+        return uv.path.read_bytes() if digest == uv.digest else blob(digest)
+
+    planned = plan(target, PROVISION if run.command == "provision" else DEPLOY)
+    yield from _run(conversation, planned, run, host=host, blob=data)
 
 
 def _load_meanwhile(targets: Iterable[HostSettings]) -> None:
@@ -135,91 +162,106 @@ def _load_meanwhile(targets: Iterable[HostSettings]) -> None:
 
 def rollback(options: Options, *, app: str | None, release: str | None) -> int:
     """Puts the release that was current before, or the named one, back into service. Returns the exit code."""
+    planned = partial(_rollback_plan, release=release, named=app is not None)
+    return _operate(options, app, planned, command="rollback", apply=True)
+
+
+def _rollback_plan(
+    host: HostSettings, apps: Sequence[App], facts: dict[str, Any], *, release: str | None, named: bool
+) -> Plan:
     from roles.operations import rolled_back
 
-    def planned(host: HostSettings, apps: Sequence[App], facts: dict[str, Any]) -> Plan:
-        chosen = [
-            (declared, _rollback_release(host, declared, facts, release, named=app is not None)) for declared in apps
-        ]
-        found = [(declared, to) for declared, to in chosen if to is not None]
-        if release is not None and not found:
-            raise UserError(f"--release {release}: no application of {host.name} has a release of this name")
-        return rolled_back(found, host)
-
-    return _operate(options, app, planned, command="rollback", apply=True)
+    chosen = [(declared, _rollback_release(host, declared, facts, release, named=named)) for declared in apps]
+    found = [(declared, to) for declared, to in chosen if to is not None]
+    if release is not None and not found:
+        raise UserError(f"--release {release}: no application of {host.name} has a release of this name")
+    return rolled_back(found, host)
 
 
 def restart(options: Options, *, app: str | None) -> int:
     """Replaces what runs by new instances of the same releases. Returns the exit code."""
+    return _operate(options, app, _restart_plan, command="restart", apply=True)
+
+
+def _restart_plan(host: HostSettings, apps: Sequence[App], facts: dict[str, Any]) -> Plan:
     from roles.operations import restarted
 
-    def planned(host: HostSettings, apps: Sequence[App], facts: dict[str, Any]) -> Plan:
-        known = facts["apps"]
-        for declared in apps:
-            if not known.get(declared.name, {}).get("current"):
-                raise UserError(f"{declared.name} does not serve on {host.name}: deploy it first")
-        return restarted([(one, known[one.name]["current"], known[one.name]["instance"]) for one in apps], host)
-
-    return _operate(options, app, planned, command="restart", apply=True)
+    known = facts["apps"]
+    for declared in apps:
+        if not known.get(declared.name, {}).get("current"):
+            raise UserError(f"{declared.name} does not serve on {host.name}: deploy it first")
+    return restarted([(one, known[one.name]["current"], known[one.name]["instance"]) for one in apps], host)
 
 
 def smoke(options: Options, *, app: str | None) -> int:
     """Asks every application for its health through nginx on its host. Returns the exit code."""
+    return _operate(options, app, _smoke_plan, command="smoke", apply=False)
+
+
+def _smoke_plan(host: HostSettings, apps: Sequence[App], facts: dict[str, Any]) -> Plan:
     from roles.operations import smoke_tests
 
-    def planned(host: HostSettings, apps: Sequence[App], facts: dict[str, Any]) -> Plan:
-        return smoke_tests(apps)
-
-    return _operate(options, app, planned, command="smoke", apply=False)
+    return smoke_tests(apps)
 
 
-def _operate(
-    options: Options,
-    app: str | None,
-    planned: Callable[[HostSettings, Sequence[App], dict[str, Any]], Plan],
-    *,
-    command: str,
-    apply: bool,
-) -> int:
-    """Carries out, on each host, the plan that is made of its settings, the applications meant and its facts: one that
-    works with what is deployed already, and so carries no data. Returns the exit code."""
+def _operate(options: Options, app: str | None, planned: Operation, *, command: str, apply: bool) -> int:
+    """Carries out the operation's plan on each host: one that carries no data. Returns the exit code."""
     targets = hosts(options)
-    only = {host.name: _apps(host, app) for host in targets}
-    run = new_run()
+    run = Run(name=new_run(), command=command, apply=apply, who=who())
+    jobs = [
+        Job(host=host, work=partial(_carry_out, run=run, planned=planned, apps=_apps(host, app))) for host in targets
+    ]
+    fleet = Fleet(jobs, forks=options.forks, scheduler=options.scheduler)
+    return _show(fleet, targets, options, run=run)
 
-    def work(host: HostSettings, conversation: Conversation) -> Iterator[Event]:
-        operation = planned(host, only[host.name], conversation.facts)
-        yield from _run(conversation, operation, run=run, command=command, apply=apply, host=host, blob=_no_blob)
 
-    fleet = Fleet(targets, work, forks=options.forks)
-    return _show(fleet, targets, options, run=run, command=command, check=False)
+def _carry_out(
+    host: HostSettings,
+    conversation: Conversation,
+    blob: Blob,
+    *,
+    run: Run,
+    planned: Operation,
+    apps: tuple[App, ...],
+) -> Iterator[Event]:
+    yield from _run(conversation, planned(host, apps, conversation.facts), run, host=host, blob=blob)
 
 
 def gather(options: Options, question: Callable[[HostSettings, Conversation], Any]) -> tuple[dict[str, Any], Report]:
-    """The answers of the hosts to a question that changes nothing, and what became of those that gave none."""
+    """The answers of the hosts to a question that changes nothing, in plain values, and what became of those that gave
+    none. The question may be asked by another process, as a Job is done."""
     targets = hosts(options)
     answers: dict[str, Any] = {}
-
-    def work(host: HostSettings, conversation: Conversation) -> Iterator[Event]:
-        answers[host.name] = question(host, conversation)
-        yield {"event": "answered"}
-
-    events = [_begun(options, targets, run="", command="", check=True)]
+    work: Work = partial(_ask, question=question)
+    fleet = Fleet((Job(host=host, work=work) for host in targets), forks=options.forks, scheduler=options.scheduler)
+    events = [_begun(options, targets, Run(name="", command="", apply=False, who=""), check=True)]
     report = Report().after(events[0])
     started = time.monotonic()
-    for event in Fleet(targets, work, forks=options.forks):
+    for event in fleet:
         events.append({**event, "at": round(time.monotonic() - started, 3)})
-        report = report.after(events[-1])
+        report = report.after(event)
+        if event["event"] == "answered":
+            answers[event["host"]] = event["answer"]
     if options.profile:
         print(profile(events), file=sys.stderr)
     return {host.name: answers[host.name] for host in targets if host.name in answers}, report
 
 
-def _begun(options: Options, targets: Iterable[HostSettings], *, run: str, command: str, check: bool) -> Event:
+def _begun(options: Options, targets: Iterable[HostSettings], run: Run, *, check: bool) -> Event:
     """The first event of a run. It says how long the process took to start, and to read and check the inventory."""
     names = [host.name for host in targets]
     took = {"startup": options.began, "inventory": round(age() - options.began, 3)}
-    return {"event": "run", "run": run, "command": command, "check": check, "hosts": names, **took}
+    return {"event": "run", "run": run.name, "command": run.command, "check": check, "hosts": names, **took}
+
+
+def _ask(
+    host: HostSettings,
+    conversation: Conversation,
+    blob: Blob,
+    *,
+    question: Callable[[HostSettings, Conversation], Any],
+) -> Iterator[Event]:
+    yield {"event": "answered", "answer": question(host, conversation)}
 
 
 def _apps(host: HostSettings, only: str | None) -> tuple[App, ...]:
@@ -257,26 +299,14 @@ def _rollback_release(
     raise UserError(f"--release {release} of {app.name} {what}: {known}")
 
 
-def _no_blob(digest: str) -> bytes:
-    raise AssertionError(f"this plan carries no data, and {digest} was asked for")
-
-
-def _run(
-    conversation: Conversation,
-    planned: Plan,
-    *,
-    run: str,
-    command: str,
-    apply: bool,
-    host: HostSettings,
-    blob: Callable[[str], bytes],
-) -> Iterator[Event]:
+def _run(conversation: Conversation, planned: Plan, run: Run, *, host: HostSettings, blob: Blob) -> Iterator[Event]:
     yield {"event": "planned", "resources": len(planned)}
     yield from conversation.run(
         planned,
-        run=run,
-        command=command,
-        apply=apply,
+        run=run.name,
+        command=run.command,
+        who=run.who,
+        apply=run.apply,
         secrets=host.secrets,
         blob=blob,
         confirm_within=host.confirm_within,
@@ -288,19 +318,18 @@ def _show(
     targets: Sequence[HostSettings],
     options: Options,
     *,
-    run: str,
-    command: str,
-    check: bool,
+    run: Run,
+    check: bool = False,
     diff: bool = False,
 ) -> int:
     """Renders and records the events of a run. The first Ctrl-C asks the hosts to stop, a second leaves them to it."""
-    begun = _begun(options, targets, run=run, command=command, check=check)
+    begun = _begun(options, targets, run, check=check)
     started = time.monotonic()
     report = Report()
     events: list[Event] = []
     interrupts = 0
     with contextlib.ExitStack() as stack:
-        log = stack.enter_context(RunLog(PROJECT / ".runs", run))
+        log = stack.enter_context(RunLog(PROJECT / ".runs", run.name))
         stack.enter_context(_interrupts_told_to(fleet))
         # The first event is that a host is being connected to: the renderer is loaded meanwhile.
         happening = iter(fleet)
@@ -309,7 +338,7 @@ def _show(
 
         def handle(event: Event) -> None:
             nonlocal report
-            event = {"run": run, **event, "at": round(time.monotonic() - started, 3)}
+            event = {"run": run.name, **event, "at": round(time.monotonic() - started, 3)}
             report = report.after(event)
             log.write(event)
             renderer.handle(event)

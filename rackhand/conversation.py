@@ -28,7 +28,7 @@ CHUNK = 2**18
 _EVENT = b'{"event":'
 
 
-def _who() -> str:
+def who() -> str:
     """Who runs this, and where, for the host's records."""
     try:
         user = getpass.getuser()
@@ -123,13 +123,14 @@ class Conversation:
         *,
         run: str,
         command: str,
+        who: str,
         apply: bool,
         secrets: tuple[str, ...],
         blob: Callable[[str], bytes],
         confirm_within: int = 30,
     ) -> Iterator[Event]:
         """Sends the plan and yields the events of its run, the last one `end`. Raises Lost."""
-        told = {"run": run, "command": command, "who": _who(), "confirm_within": confirm_within}
+        told = {"run": run, "command": command, "who": who, "confirm_within": confirm_within}
         self._send({**told, "plan": plan.to_wire(), "apply": apply, "secrets": secrets})
         for event in self.events():
             if event["event"] == "need":

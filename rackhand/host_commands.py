@@ -17,6 +17,7 @@ _HELP = {
     "inventory": "inventory file or folder (default: RACKHAND_INVENTORY, then inventory/)",
     "extra_vars": "variable as k=v, JSON or @file, stronger than the inventory; may be repeated",
     "forks": "on how many hosts at once",
+    "scheduler": "address of a Dask scheduler: its workers do the work, instead of this machine",
     "json": "JSON lines on standard output, and nothing else",
     "profile": "say at the end, on standard error, where the time went",
     "app": "this application only",
@@ -31,6 +32,7 @@ _SHARED: dict[str, Any] = {
     "inventory": None,
     "extra_vars": None,
     "forks": 20,
+    "scheduler": None,
     "json": False,
     "profile": False,
 }

@@ -73,7 +73,8 @@ class HostReport:
         """The report once this event of the host has happened."""
         match event["event"]:
             case "connecting":
-                return replace(self, phase="connecting", began=at)
+                # For the second time, when somebody else has taken the host over: what was counted is counted anew.
+                return HostReport(phase="connecting", began=at)
             case "facts":
                 return replace(self, phase="planning")
             case "planned":

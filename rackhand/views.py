@@ -17,7 +17,7 @@ from rackhand.tables import table
 
 def facts(options: Options) -> int:
     """Prints the facts of hosts."""
-    answers, report = gather(options, lambda host, conversation: conversation.facts)
+    answers, report = gather(options, _facts)
     shown = {
         host: {name: fact for name, fact in answer.items() if name != "apps"} | {"apps": sorted(answer["apps"])}
         for host, answer in answers.items()
@@ -35,36 +35,16 @@ def facts(options: Options) -> int:
     return _complain(report)
 
 
+def _facts(host: HostSettings, conversation: Conversation) -> dict[str, Any]:
+    return conversation.facts
+
+
 def status(options: Options, *, app: str | None) -> int:
     """Prints a line for every running instance, and one for every application without; then of each host how the last
     run ended that could change it."""
-    last_runs: dict[str, dict[str, Any]] = {}
-
-    def ask(host: HostSettings, conversation: Conversation) -> list[dict[str, Any]]:
-        from roles.serving import prefix
-
-        health = {app.name: (prefix(app) + app.health, prefix(app)) for app in host.apps}
-        answer = conversation.ask("status", health=health)
-        instances = answer["instances"]
-        if answer["last_run"] is not None:
-            last_runs[host.name] = answer["last_run"]
-        apps = conversation.facts["apps"]
-        rows = []
-        for name in dict.fromkeys([*apps, *health]):
-            found = apps.get(name, {"current": None, "instance": None, "releases": []})
-            runs = {release["id"]: release["run"] for release in found["releases"]}
-            running = [instance for instance in instances if instance["app"] == name]
-            if not any(instance["serves"] for instance in running):
-                missing = {"app": name, "instance": found["instance"], "release": found["current"]}
-                running.insert(0, {**missing, "serves": True, "state": "not running"})
-            rows += [
-                {**instance, "run": runs.get(instance["release"]), "last_run": answer["last_run"]}
-                for instance in running
-            ]
-        return rows
-
-    answers, report = gather(options, ask)
-    found = _of(app, answers)
+    answers, report = gather(options, _status)
+    last_runs = {host: answer["last_run"] for host, answer in answers.items() if answer["last_run"] is not None}
+    found = _of(app, {host: answer["rows"] for host, answer in answers.items()})
     if options.json:
         _json_lines(found)
     elif found:
@@ -73,6 +53,26 @@ def status(options: Options, *, app: str | None) -> int:
         for host, last in ((host, last_runs[host]) for host in found if host in last_runs):
             print(printable(f"{host}: {run_in_words(last)} {how_it_ended(last)}"))
     return _complain(report)
+
+
+def _status(host: HostSettings, conversation: Conversation) -> dict[str, Any]:
+    from roles.serving import prefix
+
+    health = {app.name: (prefix(app) + app.health, prefix(app)) for app in host.apps}
+    answer = conversation.ask("status", health=health)
+    apps = conversation.facts["apps"]
+    rows = []
+    for name in dict.fromkeys([*apps, *health]):
+        found = apps.get(name, {"current": None, "instance": None, "releases": []})
+        runs = {release["id"]: release["run"] for release in found["releases"]}
+        running = [instance for instance in answer["instances"] if instance["app"] == name]
+        if not any(instance["serves"] for instance in running):
+            missing = {"app": name, "instance": found["instance"], "release": found["current"]}
+            running.insert(0, {**missing, "serves": True, "state": "not running"})
+        rows += [
+            {**instance, "run": runs.get(instance["release"]), "last_run": answer["last_run"]} for instance in running
+        ]
+    return {"rows": rows, "last_run": answer["last_run"]}
 
 
 def _status_row(host: str, row: dict[str, Any]) -> tuple[str, ...]:
@@ -94,15 +94,7 @@ def _status_row(host: str, row: dict[str, Any]) -> tuple[str, ...]:
 
 def releases(options: Options, *, app: str | None) -> int:
     """Prints the releases on hosts, the latest first."""
-
-    def ask(host: HostSettings, conversation: Conversation) -> list[dict[str, Any]]:
-        return [
-            {"app": name, **release, "current": release["id"] == found["current"]}
-            for name, found in conversation.facts["apps"].items()
-            for release in found["releases"]
-        ]
-
-    answers, report = gather(options, ask)
+    answers, report = gather(options, _releases)
     answers = _of(app, answers)
     if options.json:
         _json_lines(answers)
@@ -116,6 +108,14 @@ def releases(options: Options, *, app: str | None) -> int:
     elif answers:
         print("no releases: nothing has been deployed yet")
     return _complain(report)
+
+
+def _releases(host: HostSettings, conversation: Conversation) -> list[dict[str, Any]]:
+    return [
+        {"app": name, **release, "current": release["id"] == found["current"]}
+        for name, found in conversation.facts["apps"].items()
+        for release in found["releases"]
+    ]
 
 
 def _of(app: str | None, answers: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:

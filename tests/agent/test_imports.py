@@ -22,8 +22,8 @@ NOT_ON_HOSTS = {"tomllib", "distutils", "lib2to3", "tkinter", "idlelib", "turtle
 #: Bytes that the agent may take on the wire: it is sent each time, to every host.
 LARGEST_ARCHIVE = 48_000
 
-#: Slow to import, and needed by some commands only.
-HEAVY = {"fabric", "paramiko", "cryptography", "jinja2", "rich"}
+#: Slow to import, and needed by some commands, or for many hosts, only.
+HEAVY = {"fabric", "paramiko", "cryptography", "jinja2", "rich", "multiprocessing", "distributed"}
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import pytest
@@ -21,11 +21,19 @@ def hear_all() -> None:
 class Running:
     """A command in a process group of its own, as a terminal makes it, whose events are read as they come."""
 
-    def __init__(self, site: Site, host: str, *options: str, command: str = "deploy") -> None:
+    def __init__(
+        self,
+        site: Site,
+        host: str,
+        *options: str,
+        command: str = "deploy",
+        program: Sequence[str] = (str(PROJECT / "invoke"),),
+    ) -> None:
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [PROJECT / "invoke", command, "--host", host, "--json", *options],
+            [*program, command, "--host", host, "--json", *options],
             env={**os.environ, "RACKHAND_INVENTORY": str(site.inventory)},
+            cwd=PROJECT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -97,7 +97,10 @@ class RealHost:
 
         conversation = self._converse()
         try:
-            return list(conversation.run(plan, run="contract", command="deploy", apply=apply, secrets=(), blob=blob))
+            events = conversation.run(
+                plan, run="contract", command="deploy", who="the tests", apply=apply, secrets=(), blob=blob
+            )
+            return list(events)
         finally:
             conversation.close()
 

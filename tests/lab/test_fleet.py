@@ -1,0 +1,475 @@
+"""Many hosts at once: by threads, by processes, and by the workers of a Dask cluster."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import pytest
+from distributed import Client
+
+from rackhand import PROJECT
+from rackhand.lab import Lab, LabHost
+from tests.lab.running import Running, hear_all
+from tests.lab.site import TIMEOUT, Result, Site
+
+APP = Path(__file__).parent / "small_app"
+GATE = "/run/rackhand-test-gate"
+PROCESSES = (sys.executable, "-m", "tests.lab.in_processes")
+NAMES = ("fleet1", "fleet2")
+
+#: In the variables of the application, where it must go to the host; it must stay nowhere else.
+SECRET = "a-word-that-is-nowhere-else"
+
+
+@pytest.fixture(scope="module")
+def hosts(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> list[LabHost]:
+    """Two hosts with the small application."""
+    hosts = lab.up(NAMES)
+    small(tmp_path_factory.mktemp("fleet"), lab, hosts).deploy("all")
+    return hosts
+
+
+def small(folder: Path, lab: Lab, hosts: Sequence[LabHost]) -> Site:
+    site = Site(folder, lab, hosts, APP)
+    site.variables["apps"] = {"one": {"path": str(site.apps), "app": "app:app", "route": "/one", "workers": 1}}
+    site.write()
+    return site
+
+
+@pytest.fixture
+def site(lab: Lab, hosts: list[LabHost], tmp_path: Path) -> Site:
+    return small(tmp_path, lab, hosts)
+
+
+@pytest.fixture
+def held(site: Site, hosts: list[LabHost], tmp_path: Path) -> Iterator[Site]:
+    """A deploy of it stops in the middle of the preparations, on each host until its gate is there."""
+    for host in hosts:
+        host.run(["rm", "-f", GATE])
+    env = {"TEXT": str(tmp_path), "WAIT_FOR": GATE, "WORD": SECRET}
+    site.variables["apps"]["one"] |= {"env": env, "health_timeout": TIMEOUT}
+    site.write()
+    yield site
+    release(hosts)
+    site.deploy("all")
+
+
+def release(hosts: Sequence[LabHost]) -> None:
+    for host in hosts:
+        host.run(["touch", GATE])
+
+
+def until_held(run: Running, names: Sequence[str] = NAMES) -> None:
+    """Returns once all of these hosts wait for their gates."""
+    missing = set(names)
+    while missing:
+        event = run.until("begin", lambda event: event["id"].startswith("instance:one/"))
+        missing.discard(event["host"])
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has forked."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def connected(address: str) -> int:
+    """The process of this machine that has a connection to the SSH server of a host."""
+    for _ in range(100):
+        said = subprocess.run(
+            ["ss", "-Htnp", "dst", f"{address}:22"], capture_output=True, text=True, check=True
+        ).stdout
+        if "pid=" in said:
+            return int(said.partition("pid=")[2].partition(",")[0])
+        time.sleep(0.1)
+    pytest.fail(f"nobody is connected to {address}")
+
+
+def told(result: Result) -> dict[str, list[Any]]:
+    """What was told of each host, and of all, without what differs from run to run."""
+    events: dict[str, list[Any]] = {}
+    for event in result.events:
+        events.setdefault(event.get("host", ""), []).append(lasting(event))
+    return events
+
+
+def lasting(value: Any) -> Any:
+    passing = ("run", "at", "t", "seconds", "time", "facts")
+    if isinstance(value, dict):
+        return {key: lasting(inner) for key, inner in value.items() if key not in passing}
+    return value
+
+
+def outcomes(result: Result) -> dict[str, str]:
+    return {name: host["outcome"] for name, host in result.events[-1]["hosts"].items()}
+
+
+# Processes
+
+
+def test_threads_and_processes_tell_the_same(site: Site) -> None:
+    """Of a change that both hosts need, and of a host that does not answer."""
+    site.edit("app.py", "text/plain", "text/html")
+    site.hosts["nobody"] = {"ansible_host": "127.0.0.1", "ansible_port": 1}
+    site.write()
+    found = []
+    for program in ((str(PROJECT / "invoke"),), PROCESSES):
+        with Running(site, "all", "--check", program=program) as run:
+            result = run.end()
+        assert (result.code, result.err) == (4, "")
+        assert any(id.startswith("release:one/") for id in result.resources("changed"))
+        found.append(told(result))
+    assert found[0].keys() == {"", *NAMES, "nobody"}
+    assert found[0] == found[1]
+
+
+def test_the_views_ask_through_processes_too(site: Site) -> None:
+    commands = (["status", "--host", "all", "--json"], ["releases", "--host", "all", "--json"])
+    for command in commands:
+        environment = {**os.environ, "RACKHAND_INVENTORY": str(site.inventory)}
+        done = subprocess.run(
+            [*PROCESSES, *command], cwd=PROJECT, env=environment, capture_output=True, text=True, check=True
+        )
+        assert {json.loads(line)["host"] for line in done.stdout.splitlines()} == set(NAMES)
+
+
+def test_ctrl_c_reaches_the_hosts_of_processes(held: Site, hosts: list[LabHost]) -> None:
+    """Each stops before its switch, and its process has gone."""
+    with Running(held, "all", program=PROCESSES) as run:
+        until_held(run)
+        forked = children(run.process.pid)
+        run.interrupt()
+        run.until("interrupt")
+        release(hosts)
+        result = run.end()
+    assert result.code == 99, result
+    assert outcomes(result) == dict.fromkeys(NAMES, "interrupted")
+    assert len(forked) == 2
+    assert [pid for pid in forked if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_a_second_ctrl_c_leaves_the_hosts_of_processes_to_themselves(held: Site, hosts: list[LabHost]) -> None:
+    """The run ends while they are at work."""
+    with Running(held, "all", program=PROCESSES) as run:
+        until_held(run)
+        run.interrupt()
+        run.until("interrupt")
+        time.sleep(1)  # what comes sooner is taken for the same Ctrl-C
+        run.interrupt()
+        result = run.end()
+    assert result.code == 99, result
+    assert outcomes(result) == dict.fromkeys(NAMES, "lost")
+
+
+def test_processes_end_with_a_controller_that_is_killed(held: Site, hosts: list[LabHost]) -> None:
+    """The hosts go on alone, and the next run tells of it."""
+    with Running(held, "all", program=PROCESSES) as run:
+        until_held(run)
+        forked = children(run.process.pid)
+        run.process.kill()
+        run.process.wait()
+        deadline = time.monotonic() + TIMEOUT
+        while any(Path(f"/proc/{pid}").exists() for pid in forked) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert [pid for pid in forked if Path(f"/proc/{pid}").exists()] == []
+    release(hosts)
+    result = held.deploy("all")
+    assert {event["host"] for event in result.events if event["event"] in ("found", "other")} == set(NAMES)
+
+
+def test_a_process_that_is_killed_takes_its_hosts_alone_with_it(held: Site, hosts: list[LabHost]) -> None:
+    """They are called lost, and the others go on."""
+    with Running(held, "all", program=PROCESSES) as run:
+        until_held(run)
+        os.kill(connected(hosts[0].address), signal.SIGKILL)
+        lost = run.until("lost")
+        release(hosts)
+        result = run.end()
+    assert result.code == 4, result
+    assert lost["host"] == NAMES[0]
+    assert outcomes(result) == {NAMES[0]: "lost", NAMES[1]: "ok"}
+
+
+# Dask
+
+
+class DaskCluster:
+    """A scheduler and workers of Dask's own command line on this machine, each a process in a group of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.address = f"tcp://127.0.0.1:{port}"
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self._start("scheduler", "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+
+    def _start(self, name: str, *arguments: str, source: Path = PROJECT) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dask", *arguments],
+                cwd=source,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=hear_all,
+            )
+        self.processes.append(process)
+        return process
+
+    def worker(self, name: str, source: Path = PROJECT) -> subprocess.Popen[bytes]:
+        """Another worker, of the Rackhand in a folder. It is there when this returns."""
+        options = ("--nthreads", "4", "--no-nanny", "--no-dashboard", "--local-directory", str(self.folder / name))
+        process = self._start(name, "worker", self.address, "--name", name, *options, source=source)
+        with Client(self.address, timeout=TIMEOUT, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+            deadline = time.monotonic() + TIMEOUT
+            while name not in {worker["name"] for worker in client.scheduler_info(-1)["workers"].values()}:
+                assert time.monotonic() < deadline, self.said()
+                time.sleep(0.1)
+        return process
+
+    def said(self) -> str:
+        """All that its processes have left behind in files."""
+        files = (path for path in self.folder.rglob("*") if path.is_file())
+        return "".join(path.read_text(errors="replace") for path in files)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[DaskCluster]:
+    folder = tmp_path / "dask"
+    folder.mkdir()
+    with DaskCluster(folder) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def crew(cluster: DaskCluster) -> DaskCluster:
+    """A cluster with two workers."""
+    for name in ("first", "second"):
+        cluster.worker(name)
+    return cluster
+
+
+def test_workers_deploy_and_tell_meanwhile(held: Site, hosts: list[LabHost], crew: DaskCluster) -> None:
+    """What is told comes before the end, and is what threads tell; nothing of a host's secrets stays behind."""
+    held.hosts[NAMES[0]] |= {"ansible_user": "operator", "ansible_become": True}
+    held.hosts[NAMES[0]] |= {"ansible_become_password": "lab-operator"}
+    held.write()
+    with Running(held, "all", "--scheduler", crew.address) as run:
+        until_held(run)
+        assert {connected(host.address) for host in hosts} <= {process.pid for process in crew.processes[1:]}
+        tasks = shown(crew.address)
+        release(hosts)
+        result = run.end()
+    assert result.code == 0, result.out[-3000:] + result.err
+    assert outcomes(result) == dict.fromkeys(NAMES, "ok")
+    for host in hosts:
+        release_of = result.events[-1]["hosts"][host.name]
+        assert release_of["changed"] > 0
+        assert httpx.get(f"http://{host.address}/one/", timeout=10).status_code == 200
+    assert "rackhand_job" in tasks
+    left = shown(crew.address, "rackhand_job")
+    assert "rackhand_job" not in left
+    for text in (tasks, left, crew.said(), result.out, result.err):
+        assert SECRET not in text
+        assert "lab-operator" not in text
+    again = held.invoke("deploy", "--host", "all", "--json", "--scheduler", crew.address)
+    assert told(again) == told(held.deploy("all"))
+
+
+def shown(address: str, gone: str | None = None) -> str:
+    """All that scheduler and workers show of tasks, data and events; without a word that may take a moment to go."""
+
+    def of_scheduler(dask_scheduler: Any) -> str:
+        tasks = [(key, repr(task), repr(task.run_spec)) for key, task in dask_scheduler.tasks.items()]
+        return repr((tasks, dask_scheduler.get_events()))
+
+    def of_worker(dask_worker: Any) -> str:
+        tasks = [(key, repr(task), repr(task.run_spec)) for key, task in dask_worker.state.tasks.items()]
+        return repr((tasks, list(dask_worker.data)))
+
+    with Client(address, timeout=TIMEOUT, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            found = repr((client.run_on_scheduler(of_scheduler), client.run(of_worker)))
+            if gone is None or gone not in found or time.monotonic() > deadline:
+                return found
+            time.sleep(0.1)
+
+
+def test_the_hosts_of_a_worker_that_is_killed_are_taken_over(
+    held: Site, hosts: list[LabHost], crew: DaskCluster
+) -> None:
+    """By the other worker, which waits for what still runs on the host: no host is done twice at once."""
+    with Running(held, "all", "--scheduler", crew.address) as run:
+        until_held(run)
+        taken = [host for host in hosts if connected(host.address) == connected(hosts[0].address)]
+        os.kill(connected(hosts[0].address), signal.SIGKILL)
+        for _ in taken:
+            event = run.until("notice", lambda event: "another one takes over" in event["text"])
+            assert event["host"] in {host.name for host in taken}
+        run.until("other", lambda event: event["said"].get("id", "").startswith("instance:one/"))
+        release(hosts)
+        result = run.end()
+    assert result.code == 0, result.out[-3000:] + result.err
+    assert outcomes(result) == dict.fromkeys(NAMES, "ok")
+    run_name = result.events[0]["run"]
+    for host in hosts:
+        text = host.run(["cat", f"/var/lib/rackhand/runs/{run_name}.jsonl"]).stdout
+        steps = [event["event"] for event in map(json.loads, text.splitlines()) if event["event"] in ("start", "end")]
+        assert steps == ["start", "end"] * (2 if host in taken else 1)
+        changed = [event for event in map(json.loads, text.splitlines()) if event.get("status") == "changed"]
+        assert len({event["id"] for event in changed}) == len(changed)
+
+
+def test_ctrl_c_reaches_the_hosts_of_workers(held: Site, hosts: list[LabHost], crew: DaskCluster) -> None:
+    """Each stops before its switch; the workers live on."""
+    with Running(held, "all", "--scheduler", crew.address) as run:
+        until_held(run)
+        run.interrupt()
+        run.until("interrupt")
+        release(hosts)
+        result = run.end()
+    assert result.code == 99, result
+    assert outcomes(result) == dict.fromkeys(NAMES, "interrupted")
+    assert [process.poll() for process in crew.processes] == [None] * 3
+
+
+def test_a_second_ctrl_c_leaves_the_hosts_to_the_workers(held: Site, hosts: list[LabHost], crew: DaskCluster) -> None:
+    """The run ends while they are at work, and begins no other host. The workers see them through."""
+    with Running(held, "all", "--scheduler", crew.address, "--forks", "1") as run:
+        until_held(run, NAMES[:1])
+        run.interrupt()
+        run.until("interrupt")
+        time.sleep(1)  # what comes sooner is taken for the same Ctrl-C
+        run.interrupt()
+        result = run.end()
+    assert result.code == 99, result
+    assert result.events[-1]["hosts"][NAMES[0]]["outcome"] == "lost"
+    assert result.events[-1]["hosts"][NAMES[1]]["state"] == "not started, untouched"
+    release(hosts)
+    deadline = time.monotonic() + TIMEOUT
+    path = f"/var/lib/rackhand/runs/{result.events[0]['run']}.jsonl"
+    while '"heard"' not in hosts[0].run(["cat", path]).stdout and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert '"interrupted":true' in hosts[0].run(["grep", '"end"', path]).stdout
+
+
+def test_a_scheduler_that_is_killed(held: Site, hosts: list[LabHost], crew: DaskCluster) -> None:
+    """The hosts are lost, and go on alone."""
+    with Running(held, "all", "--scheduler", crew.address) as run:
+        until_held(run)
+        crew.processes[0].kill()
+        result = run.end()
+        release(hosts)
+    assert result.code == 4, result
+    assert outcomes(result) == dict.fromkeys(NAMES, "lost")
+    assert "Traceback" not in result.err
+
+
+def test_workers_do_no_more_than_forks_hosts_at_once(held: Site, hosts: list[LabHost], crew: DaskCluster) -> None:
+    with Running(held, "all", "--scheduler", crew.address, "--forks", "1") as run:
+        until_held(run, NAMES[:1])
+        release(hosts)
+        result = run.end()
+    assert result.code == 0, result
+    order = [event["host"] for event in result.events if event["event"] in ("connecting", "end")]
+    assert order == [NAMES[0], NAMES[0], NAMES[1], NAMES[1]]
+
+
+def test_a_worker_takes_over_from_the_only_one(held: Site, hosts: list[LabHost], cluster: DaskCluster) -> None:
+    """It may join after that one was killed."""
+    worker = cluster.worker("only")
+    with Running(held, "all", "--scheduler", cluster.address) as run:
+        until_held(run)
+        worker.kill()
+        cluster.worker("another")
+        run.until("notice", lambda event: "another one takes over" in event["text"])
+        release(hosts)
+        result = run.end()
+    assert result.code == 0, result.out[-3000:] + result.err
+
+
+def test_a_job_that_kills_workers_is_given_up(held: Site, hosts: list[LabHost], cluster: DaskCluster) -> None:
+    """Its host is lost, and goes on alone."""
+    worker = cluster.worker("first")
+    with Running(held, NAMES[0], "--scheduler", cluster.address) as run:
+        for name in ("second", "third", "fourth", None):
+            run.until("facts")
+            worker.kill()
+            if name is not None:
+                worker = cluster.worker(name)
+        lost = run.until("lost")
+        release(hosts)
+        result = run.end()
+    assert (result.code, lost["reason"]) == (4, "4 workers ended while they were at it")
+
+
+def refused(site: Site, address: str) -> str:
+    result = site.invoke("deploy", "--host", "all", "--scheduler", address)
+    assert (result.code, result.out) == (5, ""), result
+    assert len(result.err.splitlines()) == 1, result.err
+    return result.err
+
+
+def test_workers_of_another_version_are_refused(site: Site, cluster: DaskCluster, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    for name in ("rackhand", "roles", "templates"):
+        shutil.copytree(PROJECT / name, other / name)
+    with (other / "templates/unit.service.j2").open("a") as file:
+        file.write("# another\n")
+    cluster.worker("other", source=other)
+    assert "has another version of Rackhand" in refused(site, cluster.address)
+
+
+def test_workers_without_rackhand_are_refused(site: Site, cluster: DaskCluster, tmp_path: Path) -> None:
+    cluster.worker("bare", source=tmp_path)
+    said = refused(site, cluster.address)
+    assert "has no Rackhand" in said
+    assert "No module named 'rackhand'" in said
+
+
+def test_a_scheduler_without_workers_is_refused(site: Site, cluster: DaskCluster) -> None:
+    assert "has no workers" in refused(site, cluster.address)
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x", "127.0.0.1:port", ""])
+def test_an_address_without_a_scheduler_is_refused(site: Site, address: str) -> None:
+    assert refused(site, address).startswith(f"--scheduler {address}: does not answer as Dask's scheduler: ")
+
+
+def test_a_scheduler_with_tls_needs_a_certificate(site: Site) -> None:
+    assert "needs a certificate" in refused(site, "tls://127.0.0.1:1")
+
+
+def test_dask_is_needed(site: Site) -> None:
+    """Where it is not installed, the command that does it is told."""
+    code = "import sys; sys.modules['distributed'] = None; from rackhand import cli; sys.exit(cli.main())"
+    command = [sys.executable, "-c", code, "facts", "--host", "all", "--scheduler", "tcp://127.0.0.1:1"]
+    environment = {**os.environ, "RACKHAND_INVENTORY": str(site.inventory)}
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert done.stderr.endswith(" -r requirements-dask.lock\n")
+
+
+def test_this_machine_is_not_for_workers(site: Site) -> None:
+    site.hosts["here"] = {"ansible_connection": "local"}
+    site.write()
+    assert refused(site, "tcp://127.0.0.1:1").startswith("here: ansible_connection: local")
