@@ -2,16 +2,20 @@
 
 import os
 import shutil
+import subprocess
 import time
 import urllib.request
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import yaml
 
 from rackhand import PROJECT
-from rackhand.bundle import names, with_server
+from rackhand.bundle import uv_program, with_server
+from rackhand.errors import UserError
 from rackhand.lab import Lab, LabHost
 
 #: What the dependency that changes is at, one after the other. No version comes twice: one that a host has already
@@ -60,7 +64,7 @@ class Site:
         folder.mkdir(parents=True)
         shutil.copytree(PROJECT / "apps", self.apps, ignore=shutil.ignore_patterns("tests", "__pycache__", "*.in"))
         self._code = (self.apps / "sync_api" / "app.py").read_text()
-        self._pins = {app: _pins(self.apps / app, worker) for app, worker in _WORKERS.items()}
+        self._pins = {app: _pins(PROJECT / "apps" / app, worker) for app, worker in _WORKERS.items()}
         self.write()
 
     def where(self, host: LabHost) -> Where:
@@ -100,7 +104,7 @@ class Site:
         """The same text gets the same time: some tools compare that."""
         path = self.apps / file
         path.write_text(text)
-        at = _EPOCH + 3600 * self._version + 60 * self._line
+        at = _EPOCH + zlib.crc32(text.encode()) % 1_000_000
         os.utime(path, (at, at))
 
     def _known_host(self, host: LabHost) -> str:
@@ -153,12 +157,19 @@ class Site:
 _WORKERS = {"async_api": "uvicorn", "sync_api": "gthread"}
 
 
+@cache
 def _pins(app: Path, worker: str) -> str:
-    """The application's requirements and those of its server, a line each, as most projects have them."""
-    text = with_server((app / "requirements.txt").read_text(), worker)
-    pins = [line.split()[0] for line in text.splitlines() if line[:1].isalnum()]
-    assert _DEPENDENCY not in names("\n".join(pins)) or app.name != "sync_api"
-    return "".join(f"{pin}\n" for pin in pins)
+    """The application's requirements and those of its server for the hosts' Python, a line each, without hashes: as
+    most projects have them. Raises UserError."""
+    command = (
+        *(uv_program(), "pip", "compile", "-", "--quiet", "--no-deps", "--no-header", "--no-annotate"),
+        *("--python-version", "3.11"),
+    )
+    listed = with_server((app / "requirements.txt").read_text(), worker)
+    done = subprocess.run(command, input=listed, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise UserError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
+    return done.stdout
 
 
 def _asked(url: str) -> str:

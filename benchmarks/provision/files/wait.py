@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Runs on a host: waits until both applications answer through nginx, for at most a minute."""
 
 import sys

@@ -15,14 +15,19 @@ def install(app: str, workers: int, **settings: str | int) -> None:
     folder = f"/srv/{app}"
     code = Path(host.data.code) / app
     server.user(name=f"{app}: user", user=app, system=True, create_home=False)
+    pinned = files.put(
+        name=f"{app}: requirements", src=str(code / "requirements.txt"), dest=f"{folder}/requirements.txt", mode="644"
+    )
     changes: list[OperationMeta] = [
-        files.sync(name=f"{app}: code", src=str(code), dest=f"{folder}/code", delete=True, exclude="*.pyc"),
-        # Given a file, pip is run each time; given the packages, they are compared first.
+        files.sync(name=f"{app}: code", src=str(code), dest=f"{folder}/code", delete=True),
+        # Given packages instead of a file, it would compare them with what is installed, each time, but misses that
+        # pydantic-core and pydantic_core are the same.
         pip.packages(
-            name=f"{app}: requirements",
-            packages=(code / "requirements.txt").read_text().split(),
+            name=f"{app}: environment",
+            requirements=f"{folder}/requirements.txt",
             virtualenv=f"{folder}/venv",
-            virtualenv_kwargs={"venv": True},
+            virtualenv_kwargs={"venv": True, "python": "python3"},
+            _if=pinned.did_change,
         ),
         files.template(
             name=f"{app}: Gunicorn",
