@@ -1,5 +1,6 @@
 """What one tool is to bring to some hosts: its own copies of the applications, and an inventory."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -59,7 +60,8 @@ class Site:
         self.apps = folder / "apps"
         self.known_hosts = folder / "known_hosts"
         self.inventory = folder / "hosts.yml"
-        self._line = 0
+        self._lines = itertools.count(1)
+        self._line = self._line_before = 0
         self._version = 0
         folder.mkdir(parents=True)
         shutil.copytree(PROJECT / "apps", self.apps, ignore=shutil.ignore_patterns("tests", "__pycache__", "*.in"))
@@ -77,13 +79,13 @@ class Site:
         return self.hosts[0].name if len(self.hosts) == 1 else "all"
 
     def next_line(self) -> None:
-        """Changes one line of the code."""
-        self._line += 1
+        """Changes one line of the code, to what it has never been."""
+        self._line_before, self._line = self._line, next(self._lines)
         self.write()
 
     def line_before(self) -> None:
         """Takes back `next_line`."""
-        self._line -= 1
+        self._line = self._line_before
         self.write()
 
     def next_dependency(self) -> None:
