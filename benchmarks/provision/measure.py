@@ -61,7 +61,7 @@ def taken(command: Command) -> Taken:
             hangs = threading.Timer(TIMEOUT, process.kill)
             hangs.start()
             try:
-                _, status, usage = os.wait4(process.pid, 0)
+                _, status = os.waitpid(process.pid, 0)
             finally:
                 hangs.cancel()
             seconds = time.monotonic() - started
@@ -71,9 +71,7 @@ def taken(command: Command) -> Taken:
             if process.returncode != 0:
                 shown = " ".join(map(str, command.arguments))
                 raise FailedError(f"`{shown}` failed (exit {process.returncode}):\n{said[-6000:]}")
-            # The group counts a file's pages only for whoever reads it first; the largest process has all of its own.
-            memory = max(_peak(group.folders), usage.ru_maxrss * 1024)
-            return Taken(seconds=seconds, cpu=_cpu(group.folders), memory=memory, output=said)
+            return Taken(seconds=seconds, cpu=_cpu(group.folders), memory=_peak(group.folders), output=said)
     finally:
         _clear(group)
 

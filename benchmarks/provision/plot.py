@@ -43,7 +43,7 @@ def svg(results: Results) -> str:
         for column, scenario in enumerate(row):
             parts += _panel(results, scenario, _MARGIN + column * (_PANEL + _GAP), top)
         top += _TITLE + _BELOW + _STEP * max(len(results.turns[scenario.name]) for scenario in row)
-    about = "Seconds for the same job, medians: bars within one scenario share a scale, which begins at zero"
+    about = "Seconds for the same job, and how many times Rackhand's. Each scenario has a scale of its own, from zero"
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {top:.0f}" width="{_WIDTH}" '

@@ -25,7 +25,8 @@ one run mean anything: machines differ, and drift.
 
 - *times Rackhand* is a tool's median divided by Rackhand's.
 - CPU seconds and memory are the controller's alone, of the whole tree of processes: medians. The hosts share the
-  machine's cores with it.
+  machine's cores with it. Memory is what the tree's control group was charged with at its peak; libraries that were in
+  the machine's cache before are not in it.
 - *floor* is a hand-written, idempotent shell script, piped through OpenSSH. Like the peers, it restarts services, so
   requests are lost when it deploys; Rackhand starts the new release beside the old one, and asks for its health first.
 - *cold* is a new Python process that connects with Fabric and runs `true`: what any tool in Python has to take.
