@@ -121,6 +121,23 @@ def bench_serve(_: Context, rounds: int = 5, seconds: int = 5, out: str | None =
 
 
 @task(
+    iterable=["only"],
+    help={
+        "rounds": "how many turns each tool has in each scenario",
+        "only": "one scenario by its name, as the progress shows it; may be repeated (default: all)",
+        "out": "file for the results, with the plot beside it (default: benchmarks/RESULTS.md and docs/provision.svg, "
+        "when everything is run)",
+    },
+    auto_shortflags=False,
+)
+def bench_provision(_: Context, only: list[str], rounds: int = 5, out: str | None = None) -> None:
+    """Measure the same job done by Rackhand, Ansible, pyinfra and a shell script, on lab hosts."""
+    from benchmarks.provision import run
+
+    _end(run.main(rounds=rounds, only=only, out=out, command=run.command_line()))
+
+
+@task(
     help={"count": "how many hosts: lab1, lab2, …", "image": "bookworm or trixie", "name": "of the lab"},
     auto_shortflags=False,
 )
@@ -165,6 +182,7 @@ for _name, _task in {"up": lab_up, "down": lab_down, "status": lab_status, "ssh"
     _lab.add_task(_task, name=_name)
 
 _bench = Collection("bench")
+_bench.add_task(bench_provision, name="provision")
 _bench.add_task(bench_serve, name="serve")
 
 namespace = Collection(deploy, plan, provision, rollback, restart, smoke, facts, status, releases, demo, test, faults)

@@ -91,6 +91,7 @@ class LabHost:
             shutil.copytree(CA_EXTRA, self.root / CA_EXTRA.relative_to("/"), dirs_exist_ok=True)
         for home, user in (("root", "root"), ("home/deployer", "deployer"), ("home/operator", "operator")):
             self._authorize(self.root / home, user, authorized_key)
+        self._host_key.unlink(missing_ok=True)  # that of the host whose copy it is
         machine.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", self._host_key)
         self._created.touch()
 

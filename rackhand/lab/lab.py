@@ -42,13 +42,15 @@ class Lab:
         cores: int | None = None,
         cpu_quota: float | None = None,
         memory: int | None = None,
+        base: Path | None = None,
     ) -> list[LabHost]:
         """Have these hosts run and answer SSH. Those that exist keep their disk and what they were made with; a new
-        one gets the image, so many usable cores, a CPU quota in cores, and a memory limit in bytes."""
+        one gets the image, so many usable cores, a CPU quota in cores, and a memory limit in bytes. With `base` it
+        begins as a copy of a host that was made from the image: a folder with all its files."""
         for name in names:
             _check_name("host", name)
         machine.ensure_packages()
-        base = images.ensure(image)
+        base = base or images.ensure(image)
         with machine.locked():
             net = self._claim()
             machine.mount_nspawn_run()

@@ -133,6 +133,21 @@ def test_a_host_keeps_its_disk_but_nothing_else_through_a_power_cut_and_a_reboot
     assert ssh(lab, host, "cat /root/disk") == "kept\nkept"
 
 
+def test_a_host_that_begins_as_a_copy_has_its_files_and_an_identity_of_its_own(new_lab: NewLab, tmp_path: Path) -> None:
+    lab = new_lab()
+    (first,) = lab.up(["first"])
+    first.run(["sh", "-c", "echo kept > /srv/mark"])
+    first.power_cut()
+    copied = tmp_path / "root"
+    subprocess.run(["cp", "--archive", first.root, copied], check=True)
+    first.boot()
+    (copy,) = lab.up(["copy"], base=copied)
+    first.wait_ssh()
+    assert ssh(lab, copy, "cat /srv/mark") == "kept"
+    for file in ("/etc/hostname", "/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key.pub"):
+        assert ssh(lab, copy, f"cat {file}") != ssh(lab, first, f"cat {file}")
+
+
 def test_a_host_sees_its_cores_its_cpu_quota_and_its_memory_limit(new_lab: NewLab) -> None:
     """In the control group at the top of what it sees, in either version; and the limits of a unit bind too."""
     lab = new_lab()

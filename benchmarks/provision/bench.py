@@ -1,0 +1,248 @@
+"""The benchmark: hosts for each tool, the scenarios, and what was measured."""
+
+import json
+import shutil
+import statistics
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.provision.far import far
+from benchmarks.provision.measure import Command, Taken, taken
+from benchmarks.provision.site import NotServedError, Site, Where
+from benchmarks.provision.tools import Cold, Rackhand, Tool
+from rackhand import PROJECT
+from rackhand.lab import Lab, LabHost
+
+#: Seconds each way to a far host.
+DELAY = 0.025
+
+#: From so many hosts on, a slow tool has one turn.
+MANY = 32
+
+_BATCH = 10  # hosts that boot at once
+#: What systemd needs in every container, and Debian allows for a few.
+_INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+_INSTANCES = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """What was measured: by scenario and tool, turn by turn. `starving`: in Rackhand's turns, by scenario, how many
+    times as long as the median host the slowest took, from the connection to the end of its run."""
+
+    turns: dict[str, dict[str, list[Taken]]] = field(default_factory=dict)
+    starving: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, scenario: str, tool: str, turn: Taken) -> None:
+        self.turns.setdefault(scenario, {}).setdefault(tool, []).append(turn)
+
+    def seconds(self, scenario: str, tool: str) -> float | None:
+        """The median; None if it was not measured."""
+        turns = self.turns.get(scenario, {}).get(tool)
+        return statistics.median(turn.seconds for turn in turns) if turns else None
+
+
+class Bench:
+    """One run on a lab of its own. Every tool has its own hosts, and never meets another's."""
+
+    def __init__(self, lab: Lab, folder: Path, results: Results) -> None:
+        self.lab = lab
+        self.folder = folder
+        self.results = results
+        self._kept: dict[str, Site] = {}
+        self._templates: dict[tuple[str, int | None], Path] = {}
+        self._number = 0
+
+    def run(self, scenario: "Scenario", tools: Sequence[Tool], rounds: int) -> None:
+        """Measures a scenario; the tools take turns, and each is the first as often as the others."""
+        tools = [*tools, Cold()] if scenario.cold else tools
+        for turn in range(rounds):
+            first = turn % len(tools)
+            for tool in (*tools[first:], *tools[:first]):
+                if turn == 0 or not (tool.slow and scenario.hosts >= MANY):
+                    measured = scenario.turn(self, tool, scenario)
+                    print(f"{scenario.name:12} {tool.name:10} {measured.seconds:8.2f} s", flush=True)
+                    self.results.add(scenario.name, tool.name, measured)
+
+    def kept(self, tool: Tool) -> Site:
+        """The tool's host for everything that is done again and again, with the site deployed to it."""
+        name = Rackhand.name if isinstance(tool, Cold) else tool.name
+        if name not in self._kept:
+            site = self._kept[name] = self._site(self._hosts(tool, 1))
+            self.done(site, tool.deploy(site))
+        return self._kept[name]
+
+    def done(self, site: Site, command: Command) -> Taken:
+        """Runs a command, after which the site's hosts must serve it."""
+        measured = taken(command)
+        site.check()
+        return measured
+
+    def done_nothing(self, site: Site, tool: Tool) -> Taken:
+        """A deploy of what is deployed already."""
+        measured = self.done(site, tool.deploy(site))
+        complaint = tool.complaint(site, measured.output)
+        if complaint is not None:
+            raise NotServedError(f"{tool.name} should have changed nothing. {complaint}")
+        return measured
+
+    @contextmanager
+    def fresh(self, tool: Tool, count: int) -> Iterator[Site]:
+        """Hosts on which nothing was ever done."""
+        hosts = self._hosts(tool, count)
+        try:
+            yield self._site(hosts)
+        finally:
+            _remove(hosts)
+
+    @contextmanager
+    def fleet(self, tool: Tool, count: int, workers: int | None) -> Iterator[Site]:
+        """Hosts on which the site was deployed before: copies of one, booted."""
+        hosts: list[LabHost] = []
+        template = self._template(tool, workers)
+        try:
+            with _many_containers():
+                for start in range(0, count, _BATCH):
+                    hosts += self._hosts(tool, min(_BATCH, count - start), template)
+                site = self._site(hosts, workers)
+                site.wait()
+                yield site
+        finally:
+            _remove(hosts)
+
+    def _template(self, tool: Tool, workers: int | None) -> Path:
+        if (tool.name, workers) not in self._templates:
+            hosts = self._hosts(tool, 1)
+            site = self._site(hosts, workers)
+            self.done(site, tool.deploy(site))
+            (host,) = hosts
+            host.power_cut()
+            folder = self.lab.folder / "templates" / f"{tool.name}-{workers or 'auto'}"
+            folder.parent.mkdir(exist_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            _copy(host.root, folder)
+            _remove(hosts)
+            self._templates[tool.name, workers] = folder
+        return self._templates[tool.name, workers]
+
+    def _hosts(self, tool: Tool, count: int, base: Path | None = None) -> list[LabHost]:
+        names = [f"{tool.name}{self._number + number}" for number in range(1, count + 1)]
+        self._number += count
+        hosts = self.lab.up(names, base=base)
+        with ThreadPoolExecutor(max_workers=_BATCH) as pool:  # what they still start would be in the figures
+            list(pool.map(lambda host: host.run(["systemctl", "is-system-running", "--wait"], check=False), hosts))
+        return hosts
+
+    def _site(self, hosts: Sequence[LabHost], workers: int | None = None) -> Site:
+        return Site(self.folder / hosts[0].name, self.lab, hosts, workers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """`cold`: the floor under tools in Python has its turns too. `workers` of each application; by default as many as
+    each tool finds right for the host."""
+
+    name: str
+    title: str
+    turn: Callable[[Bench, Tool, "Scenario"], Taken]
+    hosts: int = 1
+    cold: bool = False
+    workers: int | None = None
+
+
+def _again(bench: Bench, tool: Tool, _: Scenario) -> Taken:
+    return bench.done_nothing(bench.kept(tool), tool)
+
+
+def _far(bench: Bench, tool: Tool, _: Scenario) -> Taken:
+    site = bench.kept(tool)
+    (host,) = site.hosts
+    with far(host.address, 22, delay=DELAY) as port:
+        site.via = {host.name: Where(address="127.0.0.1", port=port)}
+        site.write()
+        try:
+            return bench.done_nothing(site, tool)
+        finally:
+            site.via = {}
+            site.write()
+
+
+def _line(bench: Bench, tool: Tool, _: Scenario) -> Taken:
+    site = bench.kept(tool)
+    site.next_line()
+    return bench.done(site, tool.deploy(site))
+
+
+def _rollback(bench: Bench, tool: Tool, _: Scenario) -> Taken:
+    site = bench.kept(tool)
+    site.next_line()
+    bench.done(site, tool.deploy(site))
+    site.line_before()
+    return bench.done(site, tool.rollback(site))
+
+
+def _dependency(bench: Bench, tool: Tool, _: Scenario) -> Taken:
+    site = bench.kept(tool)
+    site.next_dependency()
+    return bench.done(site, tool.deploy(site))
+
+
+def _fresh(bench: Bench, tool: Tool, scenario: Scenario) -> Taken:
+    with bench.fresh(tool, scenario.hosts) as site:
+        return bench.done(site, tool.deploy(site))
+
+
+def _fleet(bench: Bench, tool: Tool, scenario: Scenario) -> Taken:
+    with bench.fleet(tool, scenario.hosts, scenario.workers) as site:
+        measured = bench.done_nothing(site, tool)
+        if isinstance(tool, Rackhand):
+            bench.results.starving.setdefault(scenario.name, []).append(_slowest_to_median())
+        return measured
+
+
+#: The cheap ones first.
+SCENARIOS = (
+    Scenario(name="again", title="Run again, nothing changed", turn=_again, cold=True),
+    Scenario(name="far", title="The same over a 50 ms round trip", turn=_far, cold=True),
+    Scenario(name="line", title="Deploy one changed line", turn=_line),
+    Scenario(name="rollback", title="Roll back one line", turn=_rollback),
+    Scenario(name="dependency", title="Deploy a changed dependency", turn=_dependency),
+    Scenario(name="fresh", title="Fresh host", turn=_fresh),
+    Scenario(name="again8", title="Run again on 8 hosts", turn=_fleet, hosts=8),
+    Scenario(name="fresh8", title="8 fresh hosts", turn=_fresh, hosts=8),
+    Scenario(name="again32", title="Run again on 32 hosts", turn=_fleet, hosts=32),
+    Scenario(name="again100", title="Run again on 100 hosts", turn=_fleet, hosts=100, workers=1),
+)
+
+
+def _slowest_to_median() -> float:
+    """Of the last run: the time from when a host is connected to until its run has ended."""
+    record = max((PROJECT / ".runs").glob("*.jsonl"))
+    events = [json.loads(line) for line in record.read_text().splitlines()]
+    begun = {event["host"]: event["at"] for event in events if event["event"] == "connecting"}
+    seconds: list[float] = [event["at"] - begun[event["host"]] for event in events if event["event"] == "end"]
+    return max(seconds) / statistics.median(seconds)
+
+
+def _copy(root: Path, folder: Path) -> None:
+    """All files of a host that does not run."""
+    subprocess.run(["cp", "--archive", str(root), str(folder)], check=True)
+
+
+def _remove(hosts: Sequence[LabHost]) -> None:
+    with ThreadPoolExecutor(max_workers=_BATCH) as pool:
+        list(pool.map(LabHost.destroy, hosts))
+
+
+@contextmanager
+def _many_containers() -> Iterator[None]:
+    before = _INOTIFY.read_text()
+    _INOTIFY.write_text(str(max(int(before), _INSTANCES)))
+    try:
+        yield
+    finally:
+        _INOTIFY.write_text(before)

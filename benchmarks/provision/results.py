@@ -1,0 +1,139 @@
+"""What the results say: budgets, tables, and the page that holds them."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from benchmarks.provision.bench import SCENARIOS, Results
+from benchmarks.provision.measure import Taken
+from benchmarks.provision.tools import Tool
+
+#: Bytes of the controller's memory with 100 hosts.
+MEMORY = 200e6
+
+#: The slowest host may take so many times as long as the median one.
+STARVING = 3.0
+
+_READING = """\
+Each turn is a whole command as a user types it, in a process of its own. The tools take turns, each on hosts of its
+own, and each begins every other round. After every turn the hosts must serve both applications as they were last
+written, through nginx on port 80; a run again must have changed nothing by the tool's own recap. Only ratios within
+one run mean anything: machines differ, and drift.
+
+- *times Rackhand* is a tool's median divided by Rackhand's.
+- CPU seconds and memory are the controller's alone, of the whole tree of processes: medians. The hosts share the
+  machine's cores with it. Memory is what the tree's control group was charged with at its peak; libraries that were in
+  the machine's cache before are not in it.
+- *floor* is a hand-written, idempotent shell script, piped through OpenSSH. Like the peers, it restarts services, so
+  requests are lost when it deploys; Rackhand starts the new release beside the old one, and asks for its health first.
+- *cold* is a new Python process that connects with Fabric and runs `true`: what any tool in Python has to take.
+- All tools get the same files: the applications of this repository, with pinned requirements. For the peers and the
+  floor they are in [`provision/`](provision/). Neither has a notion of a rollback: there, the line before is deployed.
+- Hosts of *run again* on several are copies of one on which the tool had deployed, newly booted. On 32 and more,
+  a tool that takes long has one turn. The 100 have one worker for each application, for want of memory.
+- The far host is behind a TCP proxy that holds back everything, handshakes included, by 25 ms each way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What was promised; `figure` is None where it was not measured."""
+
+    text: str
+    figure: float | None
+    limit: float
+    at_least: bool = False
+    unit: str = "times"
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        if self.figure is None:
+            return "not measured"
+        met = self.figure >= self.limit if self.at_least else self.figure <= self.limit
+        return "met" if met else "**not met**"
+
+    def row(self) -> str:
+        """A row of the table."""
+        sign = "≥" if self.at_least else "≤"
+        shown = "" if self.figure is None else _number(self.figure, self.unit)
+        return f"| {self.text} | {sign} {_number(self.limit, self.unit)} | {shown} | {self.verdict} |"
+
+
+def budgets(results: Results) -> Iterator[Budget]:
+    """All of them, with their figures from this run."""
+
+    def ratio(scenario: str, tool: str, to: str, to_scenario: str | None = None) -> float | None:
+        one, other = results.seconds(scenario, tool), results.seconds(to_scenario or scenario, to)
+        return None if one is None or other is None else one / other
+
+    def own(text: str, scenario: str, to: str, limit: float) -> Budget:
+        return Budget(text=text, figure=ratio(scenario, "rackhand", to), limit=limit)
+
+    yield own("run again, one host / cold process", "again", "cold", 1.6)
+    yield Budget(text="run again: Ansible", figure=ratio("again", "ansible", "rackhand"), limit=20, at_least=True)
+    yield Budget(text="run again: pyinfra", figure=ratio("again", "pyinfra", "rackhand"), limit=7, at_least=True)
+    yield own("run again over 50 ms / cold process over 50 ms", "far", "cold", 1.6)
+    yield own("one-line deploy / floor", "line", "floor", 2.5)
+    yield own("fresh host / floor", "fresh", "floor", 0.5)
+    yield own("8 fresh hosts / floor", "fresh8", "floor", 0.5)
+    yield own("run again on 8 hosts / floor", "again8", "floor", 2)
+    growth = ratio("again100", "rackhand", "rackhand", "again8")
+    yield Budget(text="run again: 100 hosts / 8 hosts", figure=growth, limit=100 / 8)
+    hundred = results.turns.get("again100", {}).get("rackhand")
+    most = max(turn.memory for turn in hundred) / 1e6 if hundred else None
+    yield Budget(text="the controller's memory with 100 hosts", figure=most, limit=MEMORY / 1e6, unit="MB")
+    starving = max(results.starving.get("again100", []), default=None)
+    yield Budget(text="100 hosts: the slowest / the median host", figure=starving, limit=STARVING)
+
+
+def page(results: Results, tools: Sequence[Tool], *, command: str, load: float) -> str:
+    """The whole page, as Markdown."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    system = platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    versions = "".join(f"- *{tool.name}*: {tool.version()}\n" for tool in tools)
+    return "\n".join(
+        [
+            "# The same job, measured\n",
+            f"Made by `{command}` on {time.strftime('%Y-%m-%d', time.gmtime())}: {os.cpu_count()} cores, "
+            f"{memory:.0f} GB of memory, {system}; Debian 12 hosts on the same machine. "
+            f"Load of the machine before it began: {load:.1f}.\n",
+            versions,
+            _READING,
+            "\n## Budgets\n",
+            "| what | budget | figure | |\n|---|---|---|---|",
+            *(budget.row() for budget in budgets(results)),
+            "\n## All figures\n",
+            "| scenario | tool | turns | median, s | range, s | times Rackhand | CPU, s | memory, MB |",
+            "|---|---|---|---|---|---|---|---|",
+            *_rows(results),
+            "",
+        ]
+    )
+
+
+def _rows(results: Results) -> Iterable[str]:
+    for scenario in SCENARIOS:
+        own = results.seconds(scenario.name, "rackhand")
+        for tool, turns in results.turns.get(scenario.name, {}).items():
+            yield f"| {scenario.title} | {tool} | {_turns(turns, own)} |"
+
+
+def _turns(turns: Sequence[Taken], own: float | None) -> str:
+    seconds = sorted(turn.seconds for turn in turns)
+    median = statistics.median(seconds)
+    cells = [
+        str(len(turns)),
+        f"{median:.2f}",
+        f"{seconds[0]:.2f} to {seconds[-1]:.2f}",
+        f"{median / own:.2f}" if own else "",
+        f"{statistics.median(turn.cpu for turn in turns):.2f}",
+        f"{statistics.median(turn.memory for turn in turns) / 1e6:.0f}",
+    ]
+    return " | ".join(cells)
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{value:.4g} {unit}"

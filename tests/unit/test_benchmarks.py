@@ -1,0 +1,137 @@
+"""What the benchmark makes of figures, and of what tools say; and its far network."""
+
+import socket
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchmarks.provision import plot, results
+from benchmarks.provision.bench import SCENARIOS, Results
+from benchmarks.provision.far import far
+from benchmarks.provision.measure import Taken
+from benchmarks.provision.tools import TOOLS, Ansible, Pyinfra, Tool
+
+DELAY = 0.02
+
+
+def _figures(**scenarios: dict[str, list[float]]) -> Results:
+    found = Results()
+    for scenario, tools in scenarios.items():
+        for tool, seconds in tools.items():
+            for one in seconds:
+                found.add(scenario, tool, Taken(seconds=one, cpu=one / 2, memory=50_000_000))
+    return found
+
+
+def test_budgets_are_ratios_of_medians() -> None:
+    found = _figures(
+        again={"rackhand": [1.0, 9.0, 1.0], "cold": [0.7, 0.7, 0.1], "ansible": [20.0], "pyinfra": [6.9]},
+        line={"rackhand": [3.0], "floor": [1.0]},
+        again8={"rackhand": [2.0]},
+        again100={"rackhand": [25.0]},
+    )
+    found.starving["again100"] = [1.5]
+    verdicts = {budget.text: budget.verdict for budget in results.budgets(found)}
+    assert verdicts == {
+        "run again, one host / cold process": "met",
+        "run again: Ansible": "met",
+        "run again: pyinfra": "**not met**",
+        "run again over 50 ms / cold process over 50 ms": "not measured",
+        "one-line deploy / floor": "**not met**",
+        "fresh host / floor": "not measured",
+        "8 fresh hosts / floor": "not measured",
+        "run again on 8 hosts / floor": "not measured",
+        "run again: 100 hosts / 8 hosts": "met",
+        "the controller's memory with 100 hosts": "met",
+        "100 hosts: the slowest / the median host": "met",
+    }
+
+
+def test_the_plot_shows_every_scenario_and_tool() -> None:
+    names = ("rackhand", "cold", "floor", "pyinfra", "ansible")
+    found = _figures(**{scenario.name: {tool: [1.0] for tool in names} for scenario in SCENARIOS})
+    drawn = ElementTree.fromstring(plot.svg(found))
+    texts = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert [text for text in texts if text in names] == [*names] * len(SCENARIOS)
+    assert {scenario.title for scenario in SCENARIOS} <= set(texts)
+
+
+_RECAP = "web1                       : ok=19   changed={}    unreachable={}    failed=0    skipped=0\n"
+_TABLE = """\
+    Operation                    Hosts   Success   Error   No Change
+    sync_api: start              1       {}        {}      1
+    Wait for both applications   1       1         -       -
+    Grand total                  2       1         -       1
+"""
+
+
+@pytest.mark.parametrize(
+    ("tool", "output", "fine"),
+    [
+        (Ansible(), _RECAP.format(0, 0), True),
+        (Ansible(), _RECAP.format(1, 0), False),
+        (Ansible(), _RECAP.format(0, 1), False),
+        (Ansible(), "", False),
+        (Pyinfra(), _TABLE.format("-", "-"), True),
+        (Pyinfra(), _TABLE.format("1", "-"), False),
+        (Pyinfra(), _TABLE.format("-", "1"), False),
+        (Pyinfra(), "", False),
+    ],
+)
+def test_a_recap_with_changes_is_noticed(tool: Tool, output: str, fine: bool) -> None:
+    site: Any = SimpleNamespace(hosts=[SimpleNamespace(name="web1")])
+    assert (tool.complaint(site, output) is None) is fine
+
+
+def test_tools_have_names_of_their_own() -> None:
+    assert len({tool.name for tool in TOOLS}) == len(TOOLS)
+
+
+@contextmanager
+def _greeter() -> Iterator[int]:
+    """A server that greets, and then sends back what it gets, to the end."""
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(b"hello")
+            while data := connection.recv(2**16):
+                connection.sendall(data)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join(timeout=10)
+
+
+def _send(client: socket.socket, data: bytes) -> None:
+    client.sendall(data)
+    client.shutdown(socket.SHUT_WR)
+
+
+def test_a_far_server_is_late_and_loses_nothing() -> None:
+    """Its greeting takes the handshake's three ways and its own; each answer one round trip. All of it arrives, in
+    order, and the end of it too."""
+    sent = b"".join(number.to_bytes(4, "big") for number in range(250_000))
+    with _greeter() as port, far("127.0.0.1", port, delay=DELAY) as near:
+        started = time.monotonic()
+        with socket.create_connection(("127.0.0.1", near)) as client:
+            assert client.recv(5, socket.MSG_WAITALL) == b"hello"
+            greeted = time.monotonic()
+            client.sendall(b"ping")
+            assert client.recv(4, socket.MSG_WAITALL) == b"ping"
+            answered = time.monotonic()
+            sending = threading.Thread(target=_send, args=(client, sent))
+            sending.start()
+            received = b"".join(iter(lambda: client.recv(2**16), b""))
+            sending.join()
+    assert greeted - started >= 4 * DELAY
+    assert answered - greeted >= 2 * DELAY
+    assert received == sent
