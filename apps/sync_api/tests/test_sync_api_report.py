@@ -109,6 +109,7 @@ def test_rotated_logs_are_read_too_but_for_those_older_than_since(access_log: Pa
 @pytest.mark.parametrize(
     ("content", "reason"),
     [(gzip.compress(b"x" * 100)[:-12], "is damaged"), (b"no gzip", "Not a gzipped file")],
+    ids=["cut off", "no gzip"],
 )
 def test_a_damaged_rotated_log_is_named_and_the_rest_is_reported(
     content: bytes, reason: str, access_log: Path, line: Line
