@@ -294,7 +294,8 @@ class Load:
                     await connection.send(_head("GET", f"{traffic.path}/events", keep=False))
                     await connection.status()
                     while piece := await asyncio.wait_for(connection.piece(), PATIENCE):
-                        instance = instance or piece.decode().removeprefix("data: ").strip()
+                        # A busy nginx passes two events on at once.
+                        instance = instance or piece.decode().partition("\n")[0].removeprefix("data: ")
                         self._open[me] = traffic.app, instance
                     complete = True
             except (OSError, EOFError, ValueError, _Lost) as reason:
