@@ -285,6 +285,7 @@ def test_workers_deploy_and_tell_meanwhile(held: Site, hosts: list[LabHost], cre
         assert release_of["changed"] > 0
         assert httpx.get(f"http://{host.address}/one/", timeout=10).status_code == 200
     assert "rackhand_job" in tasks
+    assert "Parcel(" in tasks
     left = shown(crew.address, "rackhand_job")
     assert "rackhand_job" not in left
     for text in (tasks, left, crew.said(), result.out, result.err):
@@ -298,11 +299,17 @@ def shown(address: str, gone: str | None = None) -> str:
     """All that scheduler and workers show of tasks, data and events; without a word that may take a moment to go."""
 
     def of_scheduler(dask_scheduler: Any) -> str:
-        tasks = [(key, repr(task), repr(task.run_spec)) for key, task in dask_scheduler.tasks.items()]
+        tasks = [
+            (key, repr(task), repr(task.run_spec), repr(getattr(task.run_spec, "args", ())))
+            for key, task in dask_scheduler.tasks.items()
+        ]
         return repr((tasks, dask_scheduler.get_events()))
 
     def of_worker(dask_worker: Any) -> str:
-        tasks = [(key, repr(task), repr(task.run_spec)) for key, task in dask_worker.state.tasks.items()]
+        tasks = [
+            (key, repr(task), repr(task.run_spec), repr(getattr(task.run_spec, "args", ())))
+            for key, task in dask_worker.state.tasks.items()
+        ]
         return repr((tasks, list(dask_worker.data)))
 
     with Client(address, timeout=TIMEOUT, set_as_default=False) as client:  # type: ignore[no-untyped-call]
