@@ -13,11 +13,6 @@ from rackhand import PROJECT
 from tests.lab.site import TIMEOUT, Result, Site
 
 
-def hear_all() -> None:
-    """In a program that is about to start: whoever runs the tests may ignore a signal, and that would be passed on."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
 class Running:
     """A command in a process group of its own, as a terminal makes it, whose events are read as they come."""
 
@@ -39,7 +34,6 @@ class Running:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=hear_all,
         )
         self._guard = threading.Timer(TIMEOUT, self.process.kill)
         self._guard.start()

@@ -18,7 +18,7 @@ from distributed import Client
 
 from rackhand import PROJECT
 from rackhand.lab import Lab, LabHost
-from tests.lab.running import Running, hear_all
+from tests.lab.running import Running
 from tests.lab.site import TIMEOUT, Result, Site
 
 APP = Path(__file__).parent / "small_app"
@@ -221,7 +221,6 @@ class DaskCluster:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=hear_all,
             )
         self.processes.append(process)
         return process

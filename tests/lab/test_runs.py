@@ -16,7 +16,7 @@ import pytest
 
 from rackhand import PROJECT
 from rackhand.lab import Lab, LabHost
-from tests.lab.running import Running, hear_all
+from tests.lab.running import Running
 from tests.lab.site import TIMEOUT, Result, Site
 
 APP = Path(__file__).parent / "small_app"
@@ -319,7 +319,6 @@ def test_a_terminal_gets_its_cursor_back(held: Site, host: LabHost) -> None:
         stdout=slave,
         stderr=slave,
         start_new_session=True,
-        preexec_fn=hear_all,
     )
     os.close(slave)
     said = b""
@@ -351,7 +350,6 @@ def test_a_terminal_that_is_closed(held: Site, host: LabHost) -> None:
         stdin=slave,
         stdout=slave,
         stderr=slave,
-        preexec_fn=hear_all,
     )
     os.close(slave)
     said = b""
