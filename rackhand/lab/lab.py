@@ -54,6 +54,7 @@ class Lab:
         with machine.locked():
             net = self._claim()
             machine.mount_nspawn_run()
+            machine.allow_many()
             net.up()
             known = {host.name: host for host in self._known() if host.created}
             for name in names:
@@ -89,6 +90,8 @@ class Lab:
             if not network.in_use():
                 network.stop_forwarding()
                 machine.unmount_nspawn_run()
+            if not _labs():
+                machine.undo_allow_many()
 
     @staticmethod
     def sweep() -> list[str]:

@@ -26,6 +26,10 @@ ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "HOME": "/root",
 }
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_INSTANCES = 8192
+# What it was before us. Like the setting itself, it is gone after a reboot.
+INOTIFY_BEFORE = Path("/run/rackhand-lab-inotify")
 NSPAWN_RUN = Path("/run/systemd/nspawn")
 # The source of a mount is a free text: it says which tmpfs is ours, for exactly as long as the mount lives.
 OURS = "rackhand-lab"
@@ -140,6 +144,22 @@ def mount_nspawn_run() -> None:
     NSPAWN_RUN.mkdir(parents=True, exist_ok=True)
     if run("stat", "--file-system", "--format=%T", NSPAWN_RUN).strip() != "tmpfs":
         run("mount", "-t", "tmpfs", "-o", "mode=755", OURS, NSPAWN_RUN)
+
+
+def allow_many() -> None:
+    """Let systemd run in many containers at once: each takes some ten inotify instances of the one user that they all
+    run as, and a machine allows 128."""
+    before = int(INOTIFY.read_text())
+    if before < INOTIFY_INSTANCES:
+        record(INOTIFY_BEFORE, str(before))
+        INOTIFY.write_text(str(INOTIFY_INSTANCES))
+
+
+def undo_allow_many() -> None:
+    """Give the machine its own setting back."""
+    if INOTIFY_BEFORE.exists():
+        INOTIFY.write_text(INOTIFY_BEFORE.read_text())
+        INOTIFY_BEFORE.unlink()
 
 
 def unmount_nspawn_run() -> None:

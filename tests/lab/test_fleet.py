@@ -102,7 +102,7 @@ def told(result: Result) -> dict[str, list[Any]]:
 
 
 def lasting(value: Any) -> Any:
-    passing = ("run", "at", "t", "seconds", "time", "facts")
+    passing = ("run", "at", "t", "time", "facts", "startup", "inventory", "seconds", "parts")
     if isinstance(value, dict):
         return {key: lasting(inner) for key, inner in value.items() if key not in passing}
     return value

@@ -174,6 +174,7 @@ lab = Lab("clean-{os.getpid()}", owned=True)
 def look():
     # A mount of another lab disappears here too when that lab goes down.
     eyes = "awk '!/.lab.labs./ || /clean-/' /proc/mounts; cat /proc/sys/net/ipv4/ip_forward;"
+    eyes += "cat /proc/sys/fs/inotify/max_user_instances;"
     eyes += "ip -o address; nft list ruleset; ls -d /run/systemd/nspawn"
     return subprocess.run(eyes, shell=True, capture_output=True, text=True).stdout
 def own(bridge):  # other labs' processes and control groups come and go
