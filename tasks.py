@@ -185,6 +185,19 @@ _bench = Collection("bench")
 _bench.add_task(bench_provision, name="provision")
 _bench.add_task(bench_serve, name="serve")
 
-namespace = Collection(deploy, plan, provision, rollback, restart, smoke, facts, status, releases, demo, test, faults)
+namespace = Collection(
+    deploy,
+    plan,
+    provision,
+    rollback,
+    restart,
+    smoke,
+    facts,
+    status,
+    releases,
+    demo,
+    test,
+    faults,
+)
 namespace.add_collection(_lab)
 namespace.add_collection(_bench)
