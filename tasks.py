@@ -125,8 +125,7 @@ def bench_serve(_: Context, rounds: int = 5, seconds: int = 5, out: str | None =
     help={
         "rounds": "how many turns each tool has in each scenario",
         "only": "one scenario by its name, as the progress shows it; may be repeated (default: all)",
-        "out": "file for the results, with the plot beside it (default: benchmarks/RESULTS.md and docs/provision.svg, "
-        "when everything is run)",
+        "out": "file for the results, with the plot beside it (default: benchmarks/RESULTS.md and docs/provision.svg)",
     },
     auto_shortflags=False,
 )
@@ -134,7 +133,7 @@ def bench_provision(_: Context, only: list[str], rounds: int = 5, out: str | Non
     """Measure the same job done by Rackhand, Ansible, pyinfra and a shell script, on lab hosts."""
     from benchmarks.provision import run
 
-    _end(run.main(rounds=rounds, only=only, out=out, command=run.command_line()))
+    _end(run.main(rounds=rounds, only=only, out=out))
 
 
 @task(

@@ -1,9 +1,11 @@
 """The benchmark: hosts for each tool, the scenarios, and what was measured."""
 
 import json
+import os
 import shutil
 import statistics
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,12 +29,27 @@ _BATCH = 10  # hosts that boot at once
 
 
 @dataclass(frozen=True, kw_only=True)
+class Made:
+    """When a scenario was measured, and how much the machine had to do before."""
+
+    date: str
+    load: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
     """What was measured: by scenario and tool, turn by turn. `starving`: in Rackhand's turns, by scenario, how many
     times as long as the median host the slowest took, from the connection to the end of its run."""
 
     turns: dict[str, dict[str, list[Taken]]] = field(default_factory=dict)
     starving: dict[str, list[float]] = field(default_factory=dict)
+    made: dict[str, Made] = field(default_factory=dict)
+
+    def begin(self, scenario: str) -> None:
+        """It is measured now: what was known of it counts no more."""
+        self.turns.pop(scenario, None)
+        self.starving.pop(scenario, None)
+        self.made[scenario] = Made(date=time.strftime("%Y-%m-%d", time.gmtime()), load=round(os.getloadavg()[0], 1))
 
     def add(self, scenario: str, tool: str, turn: Taken) -> None:
         self.turns.setdefault(scenario, {}).setdefault(tool, []).append(turn)
@@ -57,6 +74,7 @@ class Bench:
     def run(self, scenario: "Scenario", tools: Sequence[Tool], rounds: int) -> None:
         """Measures a scenario; the tools take turns, and each is the first as often as the others."""
         tools = [*tools, Cold()] if scenario.cold else tools
+        self.results.begin(scenario.name)
         for turn in range(rounds):
             first = turn % len(tools)
             for tool in (*tools[first:], *tools[:first]):

@@ -3,7 +3,6 @@
 import os
 import platform
 import statistics
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -89,7 +88,7 @@ def budgets(results: Results) -> Iterator[Budget]:
     yield Budget(text="100 hosts: the slowest / the median host", figure=starving, limit=STARVING)
 
 
-def page(results: Results, tools: Sequence[Tool], *, command: str, load: float) -> str:
+def page(results: Results, tools: Sequence[Tool]) -> str:
     """The whole page, as Markdown."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     system = platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
@@ -97,9 +96,8 @@ def page(results: Results, tools: Sequence[Tool], *, command: str, load: float) 
     return "\n".join(
         [
             "# The same job, measured\n",
-            f"Made by `{command}` on {time.strftime('%Y-%m-%d', time.gmtime())}: {os.cpu_count()} cores, "
-            f"{memory:.0f} GB of memory, {system}; Debian 12 hosts on the same machine. "
-            f"Load of the machine before it began: {load:.1f}.\n",
+            f"Made by `./invoke bench.provision`: {os.cpu_count()} cores, {memory:.0f} GB of memory, {system}; "
+            "Debian 12 hosts on the same machine.\n",
             versions,
             _READING,
             "\n## Budgets\n",
@@ -109,6 +107,14 @@ def page(results: Results, tools: Sequence[Tool], *, command: str, load: float) 
             "| scenario | tool | turns | median, s | range, s | times Rackhand | CPU, s | memory, MB |",
             "|---|---|---|---|---|---|---|---|",
             *_rows(results),
+            "\n## When\n",
+            "A scenario can be measured by itself; then the others stay as they were.\n",
+            "| scenario | measured on | load of the machine before |\n|---|---|---|",
+            *(
+                f"| {scenario.title} | {made.date} | {made.load} |"
+                for scenario in SCENARIOS
+                if (made := results.made.get(scenario.name))
+            ),
             "",
         ]
     )

@@ -1,7 +1,6 @@
 """The command `bench.provision`."""
 
 import os
-import shlex
 import signal
 import sys
 import tempfile
@@ -9,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.provision import plot, results
+from benchmarks.provision import plot, results, store
 from benchmarks.provision.bench import SCENARIOS, Bench, Results
 from benchmarks.provision.measure import FailedError
 from benchmarks.provision.site import VERSIONS, NotServedError
@@ -18,24 +17,22 @@ from rackhand import PROJECT
 from rackhand.errors import UserError
 from rackhand.lab import Lab
 
-#: Where results are kept.
+#: Where results are kept; the figures themselves in a file of JSON beside the page.
 PAGE = PROJECT / "benchmarks" / "RESULTS.md"
 PLOT = PROJECT / "docs" / "provision.svg"
 
-INTERRUPTED = 99
 
-
-def main(*, rounds: int, only: Sequence[str], out: str | None, command: str) -> int:
-    """Measures, prints the page and keeps it. Returns the exit code. Raises UserError."""
+def main(*, rounds: int, only: Sequence[str], out: str | None) -> int:
+    """Measures, keeps each scenario as soon as it is done, and prints the page. Returns the exit code; raises
+    UserError."""
     known = [scenario.name for scenario in SCENARIOS]
     for name in only:
         if name not in known:
             raise UserError(f"--only {name}: there are {', '.join(known)}")
     if not 1 <= rounds < len(VERSIONS):
         raise UserError(f"--rounds should be from 1 to {len(VERSIONS) - 1}, got {rounds}")
-    load, _, _ = os.getloadavg()
-    found = Results()
-    code = 0
+    page = Path(out) if out else PAGE
+    found = store.read(page.with_suffix(".json"))
     try:
         with bench(found) as running:
             for tool in TOOLS:
@@ -43,20 +40,19 @@ def main(*, rounds: int, only: Sequence[str], out: str | None, command: str) -> 
             for scenario in SCENARIOS:
                 if not only or scenario.name in only:
                     running.run(scenario, TOOLS, rounds)
+                    # At once, so that an hour's figures outlive what goes wrong later.
+                    _keep(found, page, page.with_suffix(".svg") if out else PLOT)
     except (FailedError, NotServedError) as error:
-        print(f"stopped, nothing that was measured counts: {error}", file=sys.stderr)
+        print(f"stopped, nothing that was measured of this scenario counts: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        if out is None:
-            raise
-        code = INTERRUPTED
-    text = results.page(found, TOOLS, command=command, load=load)
-    print(f"\n{text}")
-    if out or not only:
-        page = Path(out) if out else PAGE
-        page.write_text(text)
-        (page.with_suffix(".svg") if out else PLOT).write_text(plot.svg(found))
-    return code
+    print(f"\n{page.read_text()}")
+    return 0
+
+
+def _keep(found: Results, page: Path, picture: Path) -> None:
+    store.write(found, page.with_suffix(".json"))
+    page.write_text(results.page(found, TOOLS))
+    picture.write_text(plot.svg(found))
 
 
 @contextmanager
@@ -70,9 +66,3 @@ def bench(found: Results) -> Iterator[Bench]:
             yield Bench(lab, Path(folder), found)
         finally:
             lab.down()
-
-
-def command_line() -> str:
-    """The command as it was typed, without where its results go."""
-    words = iter(sys.argv[1:])
-    return shlex.join(["./invoke", *(word for word in words if not (word == "--out" and next(words)))])

@@ -6,13 +6,14 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from benchmarks.provision import plot, results
-from benchmarks.provision.bench import SCENARIOS, Results
+from benchmarks.provision import plot, results, store
+from benchmarks.provision.bench import SCENARIOS, Made, Results
 from benchmarks.provision.far import far
 from benchmarks.provision.measure import Taken
 from benchmarks.provision.tools import TOOLS, Ansible, Pyinfra, Tool
@@ -51,6 +52,21 @@ def test_budgets_are_ratios_of_medians() -> None:
         "the controller's memory with 100 hosts": "met",
         "100 hosts: the slowest / the median host": "met",
     }
+
+
+def test_what_is_measured_again_replaces_only_its_own(tmp_path: Path) -> None:
+    kept = _figures(again={"rackhand": [1.0], "cold": [0.5]}, again100={"rackhand": [25.0]})
+    kept.starving["again100"] = [1.5]
+    for scenario in ("again", "again100"):
+        kept.made[scenario] = Made(date="2026-01-02", load=0.5)
+    store.write(kept, tmp_path / "figures.json")
+    found = store.read(tmp_path / "figures.json")
+    assert found == kept
+    found.begin("again")
+    found.add("again", "rackhand", Taken(seconds=2.0, cpu=1.0, memory=1))
+    assert found.turns == {"again100": kept.turns["again100"], "again": {"rackhand": found.turns["again"]["rackhand"]}}
+    assert (found.starving, found.made["again100"]) == (kept.starving, kept.made["again100"])
+    assert found.made["again"] != kept.made["again"]
 
 
 def test_the_plot_shows_every_scenario_and_tool() -> None:

@@ -1,0 +1,32 @@
+"""Results between runs: a scenario that is measured again replaces what was kept of it, the others stay."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks.provision.bench import Made, Results
+from benchmarks.provision.measure import Taken
+
+
+def read(path: Path) -> Results:
+    """What is kept there; nothing where there is no file."""
+    if not path.exists():
+        return Results()
+    kept = json.loads(path.read_text())
+    turns = {
+        scenario: {tool: [Taken(**turn) for turn in taken] for tool, taken in tools.items()}
+        for scenario, tools in kept["turns"].items()
+    }
+    made = {scenario: Made(**one) for scenario, one in kept["made"].items()}
+    return Results(turns=turns, starving=kept["starving"], made=made)
+
+
+def write(results: Results, path: Path) -> None:
+    """Keeps the figures, without what the tools said."""
+    kept = asdict(results)
+    for tools in kept["turns"].values():
+        for taken in tools.values():
+            for turn in taken:
+                del turn["output"]
+                turn |= {"seconds": round(turn["seconds"], 3), "cpu": round(turn["cpu"], 3)}
+    path.write_text(json.dumps(kept, indent=1) + "\n")
