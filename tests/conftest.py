@@ -1,6 +1,7 @@
 """A test run gives the machine back as it was, however it is ended."""
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,3 +21,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Workers that were ended in the middle have left their labs behind; none runs any more."""
     if not hasattr(config, "workerinput"):
         Lab.sweep()
+
+
+@pytest.fixture(autouse=True)
+def signals_are_given_back() -> Iterator[None]:
+    """What a test makes its process ignore, the commands of later tests would inherit."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    assert before == {number: signal.getsignal(number) for number in numbers}

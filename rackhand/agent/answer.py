@@ -45,6 +45,7 @@ def _detached(work: Any) -> int:
     child = os.fork()
     if child == 0:
         os.setsid()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         code = 70
         try:
             code = work()
@@ -55,7 +56,6 @@ def _detached(work: Any) -> int:
 
 
 def _apply(plan: Plan, message: dict[str, Any], channel: Channel, emit: Emitter) -> int:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with runs.Lock() as lock:
             attached = runs.turn(lock, message["run"], channel, emit)

@@ -357,7 +357,7 @@ def test_a_terminal_that_is_closed(held: Site, host: LabHost) -> None:
         said += os.read(master, 2**16)
     os.close(master)
     host.run(["touch", GATE])
-    assert run.wait() == 99
+    assert run.wait(TIMEOUT) == 99
     free(host)
     assert served(host) == before
 
