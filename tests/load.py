@@ -195,9 +195,10 @@ class Load:
                 endless |= {asyncio.create_task(self._websocket(traffic)) for _ in range(_OPEN)}
                 endless |= {asyncio.create_task(self._events(traffic)) for _ in range(_OPEN)}
         await asyncio.gather(*tasks)
-        for task in endless:
-            task.cancel()
-        await asyncio.gather(*endless, return_exceptions=True)
+        while endless:  # a cancellation may be lost where what is waited for comes in the same moment
+            for task in endless:
+                task.cancel()
+            _, endless = await asyncio.wait(endless, timeout=1)
 
     async def _single(self, traffic: Traffic, kind: Kind, rate: float) -> None:
         """A connection for each request, however long the one before takes."""
@@ -263,7 +264,8 @@ class Load:
                 async with connect(url, ping_interval=None, open_timeout=PATIENCE) as socket:
                     for number in itertools.count():
                         await socket.send(str(number))
-                        answer = json.loads(await asyncio.wait_for(socket.recv(), PATIENCE))
+                        async with asyncio.timeout(PATIENCE):
+                            answer = json.loads(await socket.recv())
                         instance = instance or answer["instance"]
                         self._open[me] = traffic.app, instance
                         if answer != {"instance": instance, "body": str(number)}:
@@ -293,7 +295,11 @@ class Load:
                 async with _Connection(self._address) as connection:
                     await connection.send(_head("GET", f"{traffic.path}/events", keep=False))
                     await connection.status()
-                    while piece := await asyncio.wait_for(connection.piece(), PATIENCE):
+                    while True:
+                        async with asyncio.timeout(PATIENCE):
+                            piece = await connection.piece()
+                        if not piece:
+                            break
                         # A busy nginx passes two events on at once.
                         instance = instance or piece.decode().partition("\n")[0].removeprefix("data: ")
                         self._open[me] = traffic.app, instance

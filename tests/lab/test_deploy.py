@@ -78,6 +78,12 @@ def test_the_host_is_as_the_roles_say(site: Site, host: LabHost, eye: Callable[[
 #: Where an instance is not as wanted, another one is started beside it, made current, and the first one retired.
 ANOTHER = {"instance", "current", "retired"}
 
+#: nginx reloads when it has been told to: this waits until the workers from before have ended.
+RELOAD = (
+    "old=$(pgrep -P $(cat /run/nginx.pid)); nginx -s reload; "
+    "for pid in $old; do while kill -0 $pid 2>/dev/null; do sleep 0.1; done; done"
+)
+
 #: By name: what somebody does to the host by hand, and the kinds of resources that see it.
 DAMAGE = {
     "a deleted unit": ("rm /run/systemd/system/rackhand-sync_api@*.service", ANOTHER),
@@ -91,10 +97,10 @@ DAMAGE = {
     ),
     "an edited site": ("sed -i s/server_tokens/#/ /etc/nginx/conf.d/rackhand.conf", {"nginx_site"}),
     "an edited site that nginx has loaded": (
-        "sed -i s/16m/1k/ /etc/nginx/conf.d/rackhand.conf; nginx -s reload",
+        f"sed -i s/16m/1k/ /etc/nginx/conf.d/rackhand.conf; {RELOAD}",
         {"nginx_site"},
     ),
-    "a deleted site": ("rm /etc/nginx/conf.d/rackhand.conf; nginx -s reload", {"nginx_site"}),
+    "a deleted site": (f"rm /etc/nginx/conf.d/rackhand.conf; {RELOAD}", {"nginx_site"}),
     "a stopped instance": ("systemctl stop 'rackhand-sync_api@*'", ANOTHER),
     "a masked instance": (
         "cd /run/systemd/system; u=$(echo rackhand-sync_api@*.service); systemctl stop $u; rm $u; systemctl mask $u",
