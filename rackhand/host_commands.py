@@ -14,7 +14,7 @@ from rackhand.commands import Options
 _HELP = {
     "host": "host, group or pattern (web, web:&prod:!db1, ~regex); `all`, in words, for every host",
     "limit": "a further pattern that the hosts must match",
-    "inventory": "inventory file, folder or script, or hosts and a comma; may be repeated (default: RACKHAND_INVENTORY or inventory/)",
+    "inventory": "inventory file, folder or script, or hosts and a comma; may be repeated (default: inventory/)",
     "extra_vars": "variable as k=v, JSON or @file, stronger than the inventory; may be repeated",
     "forks": "on how many hosts at once",
     "scheduler": "address of a Dask scheduler: its workers do the work, instead of this machine",

@@ -15,7 +15,8 @@ from typing import Any
 from ansible._internal._templating._engine import TemplateEngine
 from ansible.cli.adhoc import AdHocCLI
 from ansible.cli.inventory import InventoryCLI
-from ansible.plugins.loader import init_plugin_loader
+from ansible.plugins.loader import cache_loader, init_plugin_loader, inventory_loader, vars_loader
+from ansible.vars.clean import clean_facts
 from ansible.vars.hostvars import HostVars
 
 Request = dict[str, Any]
@@ -54,7 +55,6 @@ def templated(options: list[str]) -> dict[str, dict[str, Any]]:
     """Every variable of every host with its templates filled in, or null where that fails."""
     cli = InventoryCLI(["ansible-inventory", "--list", *options])
     cli.parse()
-    init_plugin_loader()
     loader, inventory, variables = cli._play_prereqs()
     HostVars(inventory, variables, loader)  # which makes itself known to the variables
     found: dict[str, dict[str, Any]] = {}
@@ -72,6 +72,13 @@ def templated(options: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def main() -> None:
+    # What each fork would load anew.
+    init_plugin_loader()
+    clean_facts({})
+    for name in ("host_list", "script", "auto", "yaml", "ini", "toml"):
+        inventory_loader.get(name)
+    vars_loader.get("host_group_vars")
+    cache_loader.get("memory")
     for line in sys.stdin:
         reads, writes = os.pipe()
         child = os.fork()
