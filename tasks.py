@@ -64,6 +64,37 @@ def releases(options: Options, app: str | None = None) -> int:
     return views.releases(options, app=app)
 
 
+@task(
+    iterable=["inventory", "extra_vars"],
+    help={
+        "list": "all groups and the variables of all hosts, as JSON",
+        "graph": "groups and hosts as a tree",
+        "host": "the variables of this host, as JSON",
+        "blame": "with --host: every place that sets this variable, or a part of it (apps.shop.workers); the last wins",
+        "inventory": "inventory file, folder or script, or hosts and a comma; may be repeated (default: inventory/)",
+        "extra_vars": "variable as k=v, JSON or @file, stronger than the inventory; may be repeated",
+    },
+    auto_shortflags=False,
+)
+def inventory(
+    _: Context,
+    inventory: list[str],
+    extra_vars: list[str],
+    list: bool = False,
+    graph: bool = False,
+    host: str | None = None,
+    blame: str | None = None,
+) -> None:
+    """What ansible-inventory prints: --list, --graph or --host; and with --blame, where a variable was set."""
+    from rackhand import inventory_command
+
+    _end(
+        inventory_command.show(
+            all_of_it=list, tree=graph, blame=blame, host=host, sources=inventory, extra_vars=extra_vars
+        )
+    )
+
+
 @task(help={"name": "of the lab"}, auto_shortflags=False)
 def demo(_: Context, name: str = "demo") -> None:
     """Boot a lab host, provision it, deploy both example applications, and show where they are."""
@@ -194,6 +225,7 @@ namespace = Collection(
     facts,
     status,
     releases,
+    inventory,
     demo,
     test,
     faults,

@@ -25,7 +25,7 @@ from rackhand.bundle import Bundle, bundle
 from rackhand.conversation import Conversation, Event, who
 from rackhand.errors import UserError
 from rackhand.fleet import Fleet
-from rackhand.inventory import load_inventory
+from rackhand.inventory import Inventory, load_inventory
 from rackhand.job import Blob, Job, Work
 from rackhand.output import choose
 from rackhand.profile import age, profile
@@ -47,7 +47,7 @@ class Options:
     """What the commands share on the command line. `began` is how old the process then was, in seconds."""
 
     host: str | None
-    inventory: str | None = None
+    inventory: Sequence[str] = ()
     extra_vars: Sequence[str] = ()
     limit: str | None = None
     json: bool = False
@@ -78,14 +78,17 @@ def hosts(options: Options) -> tuple[HostSettings, ...]:
         raise UserError("--host is missing: name a host, a group or a pattern; --host all means every host, in words")
     if options.forks < 1:
         raise UserError(f"--forks should be 1 or more, got {options.forks}")
-    path = Path(options.inventory or os.environ.get("RACKHAND_INVENTORY") or PROJECT / "inventory")
-    inventory = load_inventory(path)
+    inventory = read_inventory(options.inventory, options.extra_vars)
+    return tuple(host_settings(host, PROJECT) for host in inventory.select(options.host, options.limit))
+
+
+def read_inventory(sources: Sequence[str], extra_vars: Sequence[str]) -> Inventory:
+    """The inventories that are named on the command line, else the default one. Raises UserError."""
+    default = os.environ.get("RACKHAND_INVENTORY") or PROJECT / "inventory"
+    inventory = load_inventory(sources or default, PROJECT, extra_vars)
     for warning in inventory.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    chosen = inventory.select(options.host, options.limit)
-    if not chosen:
-        raise UserError(f"--host {options.host} matches no host of {path}")
-    return tuple(host_settings(host, PROJECT, options.extra_vars) for host in chosen)
+    return inventory
 
 
 def new_run() -> str:

@@ -18,7 +18,7 @@ def demo(name: str) -> int:
     if not lab.hosts():
         print("starting a lab host: a Debian with systemd and sshd (the first time its image is made, about a minute)")
     (host, *_) = start(lab, [HOST])
-    options = Options(host=HOST, inventory=str(lab.inventory))
+    options = Options(host=HOST, inventory=(str(lab.inventory),))
     code = commands.converge(options, command="deploy", check=False, diff=False)
     if code:
         return code

@@ -14,7 +14,7 @@ from rackhand.commands import Options
 _HELP = {
     "host": "host, group or pattern (web, web:&prod:!db1, ~regex); `all`, in words, for every host",
     "limit": "a further pattern that the hosts must match",
-    "inventory": "inventory file or folder (default: RACKHAND_INVENTORY, then inventory/)",
+    "inventory": "inventory file, folder or script, or hosts and a comma; may be repeated (default: inventory/)",
     "extra_vars": "variable as k=v, JSON or @file, stronger than the inventory; may be repeated",
     "forks": "on how many hosts at once",
     "scheduler": "address of a Dask scheduler: its workers do the work, instead of this machine",
@@ -38,6 +38,9 @@ _SHARED: dict[str, Any] = {
 }
 
 
+_REPEATED = ("extra_vars", "inventory")
+
+
 def host_command(body: Callable[..., int]) -> Task[Callable[..., None]]:
     """A task of the function's name, which is called with the shared Options and its own, and returns the exit code."""
     own = list(inspect.signature(body).parameters.values())[1:]
@@ -45,7 +48,8 @@ def host_command(body: Callable[..., int]) -> Task[Callable[..., None]]:
     @functools.wraps(body)
     def run(_: Context, **given: Any) -> None:
         shared = {name: given.pop(name) for name in _SHARED}
-        shared["extra_vars"] = tuple(shared["extra_vars"] or ())
+        for repeated in _REPEATED:
+            shared[repeated] = tuple(shared[repeated] or ())
         code = body(Options(**shared), **given)
         if code:
             raise Exit(code=code)
@@ -57,7 +61,7 @@ def host_command(body: Callable[..., int]) -> Task[Callable[..., None]]:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Invoke reads options from
     names = [parameter.name for parameter in parameters[1:]]
     made: Task[Callable[..., None]] = task(
-        iterable=["extra_vars"],
+        iterable=list(_REPEATED),
         auto_shortflags=False,
         help={name: _HELP[name] for name in names},
     )(run)

@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from rackhand.agent.serving import Strategy
 from rackhand.errors import UserError
-from rackhand.inventory import Host, Origin, Variables, did_you_mean, extra_layer, got, shown
+from rackhand.inventory import Host, Origin, Variables, did_you_mean, got, shown
 
 Worker = Literal["uvicorn", "sync", "gthread", "asgi"]
 Server = Literal["gunicorn", "uvicorn"]
@@ -149,12 +149,11 @@ class HostSettings:
         return tuple(secret for secret in own if secret)
 
 
-def host_settings(host: Host, project: Path, extra_vars: Iterable[str] | None = None) -> HostSettings:
-    """The settings of a host; relative paths in them start at `project`, `extra_vars` are options as
-    Ansible's `-e`. Raises UserError with one line for each mistake."""
-    variables = host.vars.overridden_by(extra_layer(extra_vars)) if extra_vars else host.vars
+def host_settings(host: Host, project: Path) -> HostSettings:
+    """The settings of a host; relative paths in them start at `project`. Raises UserError with one line for each
+    mistake."""
     problems: list[str] = []
-    fields = _Fields(variables, (), variables.lazy, problems)
+    fields = _Fields(host.vars, (), host.vars.lazy, problems)
     connection = _connection(fields, host, project)
     settings = HostSettings(
         name=host.name,

@@ -1,7 +1,6 @@
 """Ansible inventories: hosts, groups, variables with the place where each was set, and patterns."""
 
 from rackhand.inventory.documents import Definition, Layer, Origin, got, shown
-from rackhand.inventory.extra_vars import extra_layer
 from rackhand.inventory.inventory import Group, Host, Inventory, load_inventory
 from rackhand.inventory.names import did_you_mean
 from rackhand.inventory.variables import Variables
@@ -15,7 +14,6 @@ __all__ = [
     "Origin",
     "Variables",
     "did_you_mean",
-    "extra_layer",
     "got",
     "load_inventory",
     "shown",

@@ -1,4 +1,5 @@
-"""Reads YAML (and so JSON) files, and knows the line of every value in them."""
+"""Reads YAML (and so JSON) files, and knows the line of every value in them; where variables come from, whoever reads
+them."""
 
 from __future__ import annotations
 
@@ -42,32 +43,39 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """The value of one file, and the YAML nodes that it was made of."""
+    """The value of one file, and the YAML nodes that it was made of. Without nodes it is one value on one `line` of a
+    file of another kind, as it was `written` there, or what a script says, which has no lines."""
 
     file: str
     value: Any
     root: Node | None = None
+    line: int | None = None
+    written: str | None = None
 
     def origin(self, *path: str | int) -> Origin:
         """Where the value at `path` was set; for a value that only a template knows, where that template
         is."""
         if self.root is None:
-            return Origin(file=self.file)
+            return Origin(file=self.file, line=self.line)
         return Origin(file=self.file, line=_find(self.root, path)[0].start_mark.line + 1)
 
     def text(self, *path: str | int) -> str | None:
         """A scalar as it was written, before YAML made a number or a boolean of it."""
-        node = None if self.root is None else _find(self.root, path)[1]
+        if self.root is None:
+            return None if path else self.written
+        node = _find(self.root, path)[1]
         return node.value if isinstance(node, ScalarNode) else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """One value given to one variable: what it is, and where in which document."""
+    """One value given to one variable: what it is, where in which document, and whom it is set for (`group web`,
+    `host`)."""
 
     value: Any
     document: Document
     path: tuple[str | int, ...]
+    scope: str
 
     def origin(self, *path: str | int) -> Origin:
         return self.document.origin(*self.path, *path)
@@ -76,17 +84,21 @@ class Definition:
         return self.document.text(*self.path, *path)
 
 
-#: The variables that one place (a file, a section of the inventory) sets.
+#: The variables that one place (a file, a section of the inventory) sets, each once.
 Layer = Mapping[str, Definition]
 
+#: Whom `Definition.scope` says that a variable is set for, besides `group NAME`.
+HOST = "host"
+COMMAND_LINE = "command line"
 
-def layer(document: Document, *path: str | int, variables: Mapping[Any, Any] | None) -> Layer:
+
+def layer(document: Document, *path: str | int, variables: Mapping[Any, Any] | None, scope: str) -> Layer:
     """The definitions of a mapping of variables that stands at `path` in the document."""
     for name in variables or {}:
         if not isinstance(name, str):
             raise UserError(f"{document.origin(*path, name)}: {name!r}: a variable's name is text: quote it")
     return {
-        name: Definition(value=value, document=document, path=(*path, name))
+        name: Definition(value=value, document=document, path=(*path, name), scope=scope)
         for name, value in (variables or {}).items()
     }
 
@@ -114,6 +126,11 @@ def shown(path: Path) -> str:
 
 def read(path: Path) -> Document:
     """The one YAML or JSON document of a file. Raises UserError with file and line."""
+    return parse(text_of(path), shown(path))
+
+
+def text_of(path: Path) -> str:
+    """What a file holds. Raises UserError when it cannot be read as text."""
     file = shown(path)
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -122,13 +139,13 @@ def read(path: Path) -> Document:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(f"{file}:{line}: is not UTF-8 text") from None
-    return parse(text, file)
+    if text.startswith("$ANSIBLE_VAULT;"):
+        raise UserError(f"{file}:1: {_NO_VAULT_YET}")
+    return text
 
 
 def parse(text: str, file: str) -> Document:
     """`read` for text that did not come from a file; `file` is what messages call it."""
-    if text.startswith("$ANSIBLE_VAULT;"):
-        raise UserError(f"{file}:1: {_NO_VAULT_YET}")
     loader = _Loader(text)
     try:
         root = loader.get_single_node()
@@ -139,7 +156,7 @@ def parse(text: str, file: str) -> Document:
         if text.lstrip().startswith("{"):
             # JSON is YAML, but for numbers like 1e5, which YAML takes for text.
             with suppress(ValueError):
-                value = json.loads(text)
+                value = json_value(text)
         return Document(file=file, value=value, root=root)
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, text, file) from None
@@ -153,6 +170,16 @@ def parse(text: str, file: str) -> Document:
         raise UserError(f"{file}: is nested too deeply") from None
     finally:
         loader.dispose()
+
+
+def json_value(text: str) -> Any:
+    """The value of JSON text, in which Ansible writes an unsafe value as a mapping. Raises ValueError."""
+    return json.loads(text, object_hook=_tagged)
+
+
+def _tagged(mapping: dict[str, Any]) -> Any:
+    unsafe = mapping.get("__ansible_unsafe")
+    return Unsafe(unsafe) if len(mapping) == 1 and isinstance(unsafe, str) else mapping
 
 
 class _Loader(_BaseLoader):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rackhand.errors import UserError
-from rackhand.inventory.documents import Definition, Document, Layer, layer, parse, read
+from rackhand.inventory.documents import COMMAND_LINE, Definition, Document, Layer, layer, parse, read
 
 _PLACE = "--extra-vars"
 # A value ends at a space, unless that is inside quotes or a template.
@@ -33,7 +33,7 @@ def _one(option: str) -> Layer:
         document = Document(file=_PLACE, value=_pairs(option))
     if not isinstance(document.value, dict):
         raise UserError(f"{document.file}: should be variables (name=value, @file or JSON), got {option!r}")
-    return layer(document, variables=document.value)
+    return layer(document, variables=document.value, scope=COMMAND_LINE)
 
 
 def _pairs(option: str) -> dict[str, str] | None:

@@ -1,7 +1,7 @@
 """Builds the groups and hosts of an inventory from whatever its sources say, by Ansible's rules.
 
-A source (a YAML file today; INI files and scripts can follow) calls `add_group`, `add_host` and `add_child`
-in the order of its text: that order is what patterns, `--list` and repeated variables keep.
+A source (a YAML or INI file, a script, a list of hosts) calls `add_group`, `add_host`, `add_child` and `define` in the
+order of its text: that order is what patterns, `--list` and repeated variables keep.
 """
 
 from __future__ import annotations
@@ -11,13 +11,21 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from rackhand.errors import UserError
-from rackhand.inventory.documents import Definition, Document, Origin
+from rackhand.inventory.documents import HOST, Definition, Document, Layer, Origin, dotted
+
+
+def _define(layers: list[dict[str, Definition]], variables: Layer) -> None:
+    """Sets variables over those that were set before, of which none is forgotten."""
+    if layers and layers[-1].keys().isdisjoint(variables):
+        layers[-1].update(variables)
+    elif variables:
+        layers.append(dict(variables))
 
 
 @dataclass(kw_only=True, eq=False)
 class GroupNode:
     name: str
-    variables: dict[str, Definition] = field(default_factory=dict)
+    layers: list[dict[str, Definition]] = field(default_factory=list)
     priority: int = 1
     hosts: dict[str, HostNode] = field(default_factory=dict)
     children: dict[str, GroupNode] = field(default_factory=dict)
@@ -34,6 +42,17 @@ class GroupNode:
         """The names of the hosts in the group and below it."""
         return list(dict.fromkeys(host for group in self.descendants() for host in group.hosts))
 
+    def define(self, variables: Layer) -> None:
+        if priority := variables.get("ansible_group_priority"):
+            variables = {name: found for name, found in variables.items() if found is not priority}
+            try:
+                self.priority = int(priority.value)
+            except (TypeError, ValueError):
+                message = f"should be a whole number, got {priority.value!r}"
+                place = dotted(priority.path) or "ansible_group_priority"
+                raise UserError(f"{priority.origin()}: {place}: {message}") from None
+        _define(self.layers, variables)
+
     @cached_property
     def depth(self) -> int:
         """The length of the longest way from `all`, once all sources are read."""
@@ -48,8 +67,11 @@ class GroupNode:
 class HostNode:
     name: str
     origin: Origin
-    variables: dict[str, Definition] = field(default_factory=dict)
+    layers: list[dict[str, Definition]] = field(default_factory=list)
     groups: dict[str, GroupNode] = field(default_factory=dict)
+
+    def define(self, variables: Layer) -> None:
+        _define(self.layers, variables)
 
     def all_groups(self) -> list[GroupNode]:
         """Those that list the host and those above them, in order of precedence."""
@@ -61,6 +83,8 @@ class Graph:
     def __init__(self) -> None:
         self.groups: dict[str, GroupNode] = {}
         self.hosts: dict[str, HostNode] = {}
+        #: What sources say that the user should see.
+        self.warnings: list[str] = []
         self.add_child(self.add_group("all"), self.add_group("ungrouped"), Origin(file=""))
 
     def add_group(self, name: str) -> GroupNode:
@@ -74,7 +98,7 @@ class Graph:
         if host is None:
             host = self.hosts[name] = HostNode(name=name, origin=document.origin(*path))
             if port is not None:
-                host.variables["ansible_port"] = Definition(value=port, document=document, path=path)
+                host.define({"ansible_port": Definition(value=port, document=document, path=path, scope=HOST)})
         group.hosts[name] = host
         host.groups[group.name] = group
         return host
@@ -91,6 +115,8 @@ class Graph:
         everything, ungrouped = self.groups["all"], self.groups["ungrouped"]
         if everything.parents:
             raise UserError(f"the group {next(iter(everything.parents))!r} has the group 'all' as a child")
+        if len(ungrouped.parents) > 1:
+            raise UserError(f"the group {list(ungrouped.parents)[1]!r} has the group 'ungrouped' as a child")
         for group in self.groups.values():
             if group is not everything and not group.parents:
                 everything.children[group.name] = group

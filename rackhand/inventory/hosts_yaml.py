@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rackhand.errors import UserError
-from rackhand.inventory.documents import Document, Layer, dotted, got, layer
+from rackhand.inventory.documents import HOST, Document, dotted, got, layer
 from rackhand.inventory.graph import Graph, GroupNode
 from rackhand.inventory.names import did_you_mean, expand
 
@@ -39,7 +39,7 @@ def _add_group(document: Document, path: Path, content: object, graph: Graph) ->
         # Ansible takes `hosts: web1` for `hosts: {web1: }`.
         entries = _mapping(document, here, {entries: None} if isinstance(entries, str) else entries, section)
         if section == "vars":
-            _set(group, layer(document, *here, variables=entries))
+            group.define(layer(document, *here, variables=entries, scope=f"group {name}"))
         for key, value in entries.items():
             if section == "children":
                 child = _add_group(document, (*here, key), value, graph)
@@ -57,19 +57,9 @@ def _add_hosts(document: Document, path: Path, content: object, group: GroupNode
         names, port = expand(path[-1])
     except ValueError as error:
         raise UserError(f"{origin}: {dotted(path)}: {error}") from None
-    variables = layer(document, *path, variables=_mapping(document, path, content, "variables"))
+    variables = layer(document, *path, variables=_mapping(document, path, content, "variables"), scope=HOST)
     for name in names:
-        graph.add_host(name, group, document, path, port).variables.update(variables)
-
-
-def _set(group: GroupNode, variables: Layer) -> None:
-    group.variables.update(variables)
-    if priority := group.variables.pop("ansible_group_priority", None):
-        try:
-            group.priority = int(priority.value)
-        except (TypeError, ValueError):
-            message = f"should be a whole number, got {priority.value!r}"
-            raise UserError(f"{priority.origin()}: {dotted(priority.path)}: {message}") from None
+        graph.add_host(name, group, document, path, port).define(variables)
 
 
 def _mapping(document: Document, path: Path, value: object, what: str) -> dict[Any, Any]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rackhand.errors import UserError
-from rackhand.inventory import hosts_yaml, patterns
-from rackhand.inventory.documents import Layer, Origin, read, shown
+from rackhand.inventory import hosts_ini, hosts_list, hosts_script, hosts_yaml, patterns
+from rackhand.inventory.documents import Document, Layer, Origin, parse, shown, text_of
+from rackhand.inventory.extra_vars import extra_layer
 from rackhand.inventory.graph import Graph, GroupNode, HostNode
 from rackhand.inventory.names import did_you_mean
 from rackhand.inventory.variables import Variables
@@ -21,6 +23,10 @@ _NOT_INVENTORIES = (
     *(".pyc", ".pyo", ".swp", ".bak", "~", ".rpm"),
     *(".md", ".txt", ".rst", ".orig", ".cfg", ".retry"),
 )
+_NO_INVENTORY_FOLDERS = ("group_vars", "host_vars", "vars_plugins")
+
+# Text that is meant as YAML, though it has a mistake.
+_LIKE_YAML = re.compile(r"(?:\s*(?:#.*)?\n)*(?:---|[\w.-]+:\s*(?:#.*)?$)", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,26 +86,33 @@ class Inventory:
         return patterns.select(pattern, tuple(self.hosts), members)
 
 
-def load_inventory(path: Path | list[Path]) -> Inventory:
-    """Reads inventories: files, or folders of them, with the group_vars/ and host_vars/ beside. Of several
-    that set the same variable the last wins. Raises UserError naming file and line of the first mistake."""
-    sources = path if isinstance(path, list) else [path]
+def load_inventory(
+    sources: str | Path | Sequence[str | Path], project: Path | None = None, extra_vars: Iterable[str] = ()
+) -> Inventory:
+    """Reads inventories with the group_vars/ and host_vars/ beside them, and those in the folder of the project. Each
+    is a file, a folder of files or, as text with a comma, a list of hosts. Of several that set the same variable the
+    last wins, the project over all of them, and over that `extra_vars`, which are options like Ansible's `-e`. Raises
+    UserError naming file and line of the first mistake."""
+    on_top = extra_layer(extra_vars)
     graph = Graph()
-    for source in sources:
-        files = _inventory_files(source)
+    places: list[Path] = []
+    for source in [sources] if isinstance(sources, (str, Path)) else sources:
+        if isinstance(source, str) and "," in source and not os.path.exists(source):
+            hosts_list.add(source, graph)
+            continue
+        path = Path(source)
+        files = _inventory_files(path)
         if not files:
-            raise UserError(f"{shown(source)}: holds no inventory: add a hosts.yml")
+            raise UserError(f"{shown(path)}: holds no inventory: add a hosts.yml")
         for file in files:
-            if not file.exists():
-                raise UserError(f"{shown(file)}: does not exist")
-            if file.suffix not in (".yml", ".yaml", ".json"):
-                raise UserError(f"{shown(file)}: only YAML inventories (.yml, .yaml, .json) are supported yet")
-            hosts_yaml.add(read(file), graph)
+            _add(file, graph)
+        places.append(path if path.is_dir() else path.parent)
     graph.finish()
 
     # A folder that two sources share counts where the last of them stands.
-    places = [source if source.is_dir() else source.parent for source in reversed(sources)]
-    folders = list(reversed(dict.fromkeys(places)))
+    if project is not None:
+        places.append(project)
+    folders = list(reversed({place.resolve(): place for place in reversed(places)}.values()))
     group_vars = [VarsFolder(folder / "group_vars", "group") for folder in folders]
     host_vars = [VarsFolder(folder / "host_vars", "host") for folder in folders]
 
@@ -109,12 +122,14 @@ def load_inventory(path: Path | list[Path]) -> Inventory:
     hosts: dict[str, Host] = {}
     for node in graph.hosts.values():
         of_host = [layer for folder in host_vars for layer in folder.layers(node.name)]
-        layers = (*_group_layers(node.all_groups(), of_groups), node.variables, *of_host)
+        layers = (*_group_layers(node.all_groups(), of_groups), *node.layers, *of_host, on_top)
         magic = _magic(node) | {"groups": members, "hostvars": _HostVars(hosts)}
+        if project is not None:
+            magic["playbook_dir"] = str(project)
         names = tuple(group.name for group in node.all_groups())
         hosts[node.name] = Host(name=node.name, groups=names, origin=node.origin, vars=Variables(layers, magic))
 
-    warnings = [warning for folder in group_vars for warning in folder.warnings(groups)]
+    warnings = [*graph.warnings, *(warning for folder in group_vars for warning in folder.warnings(groups))]
     warnings += [warning for folder in host_vars for warning in folder.warnings(hosts)]
     warnings += [f"{hosts[name].origin}: {name!r} is the name of a group too" for name in groups if name in hosts]
     return Inventory(hosts=hosts, groups=groups, warnings=tuple(warnings))
@@ -126,17 +141,46 @@ def _inventory_files(source: Path) -> list[Path]:
     return [
         file
         for entry in sorted(source.iterdir())
-        if not entry.name.startswith(".") and entry.name not in ("group_vars", "host_vars")
+        if not entry.name.startswith(".") and entry.name not in _NO_INVENTORY_FOLDERS
         if not entry.name.endswith(_NOT_INVENTORIES)
         for file in _inventory_files(entry)
     ]
+
+
+def _add(file: Path, graph: Graph) -> None:
+    """Adds what one file says, of whichever kind it is, to the graph."""
+    if not file.exists():
+        raise UserError(f"{shown(file)}: does not exist")
+    if file.suffix == ".toml":
+        raise UserError(f"{shown(file)}: inventories in TOML are not supported: write YAML or INI")
+    if os.access(file, os.X_OK) and hosts_script.add(file, graph):
+        return
+    text = text_of(file)
+    if file.suffix in (".yml", ".yaml", ".json"):
+        hosts_yaml.add(parse(text, shown(file)), graph)
+    elif not file.suffix and (document := _yaml_in(text, shown(file))) is not None:
+        hosts_yaml.add(document, graph)
+    else:
+        hosts_ini.add(text, shown(file), graph)
+
+
+def _yaml_in(text: str, file: str) -> Document | None:
+    """The YAML in a file whose name does not say what it is; None when it is none."""
+    try:
+        document = parse(text, file)
+    except UserError:
+        if _LIKE_YAML.match(text):
+            raise
+        return None
+    return document if isinstance(document.value, dict) else None
 
 
 def _group_layers(groups: list[GroupNode], files: Mapping[str, list[tuple[Layer, ...]]]) -> Iterator[Layer]:
     """What groups set, in Ansible's order: first all that the inventory's own files say, then the group_vars/
     files of `all`, then those of the other groups, one group_vars/ folder after the other."""
     everything, *others = groups
-    yield from (group.variables for group in groups)
+    for group in groups:
+        yield from group.layers
     for layers in files[everything.name]:
         yield from layers
     for one_folder in zip(*(files[group.name] for group in others), strict=True):

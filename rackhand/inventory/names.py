@@ -36,12 +36,18 @@ def _is_ipv6(text: str) -> bool:
 def expand(text: str) -> tuple[list[str], int | None]:
     """The names that `web[01:20].example.com:2222` stands for, and the port. Raises ValueError saying what is
     wrong."""
-    name, port = split_port(text) or (text, None)
-    names = _expand(name)
-    for one in names:
-        if not re.fullmatch(r"[^\s/\x00-\x1f\x7f]+", one) or one[0] in "-.":
-            raise ValueError("is not a host name")
-    return names, port
+    parts = split_port(text)
+    if parts is None and text.endswith(":"):
+        raise ValueError("ends with a colon, and no port behind it")
+    name, port = parts or (text, None)
+    return [checked(one) for one in _expand(name)], port
+
+
+def checked(name: str) -> str:
+    """The name of one host, as it is. Raises ValueError when it cannot be one."""
+    if not re.fullmatch(r"[^\s/\x00-\x1f\x7f]+", name) or name[0] in "-.":
+        raise ValueError("is not a host name")
+    return name
 
 
 def _expand(name: str) -> list[str]:

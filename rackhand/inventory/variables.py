@@ -21,13 +21,14 @@ class Variables(Mapping[str, Any]):
     mappings too.
 
     `magic` holds what templates see besides (`inventory_hostname`, `groups`, `hostvars` ...): it is not
-    iterated over.
+    iterated over, and what files set under these names counts for nothing.
     """
 
     def __init__(self, layers: Sequence[Layer], magic: Mapping[str, Any]) -> None:
         self._layers = tuple(layers)
         self._magic = magic
-        self._winning: dict[str, Definition] = {name: found for layer in layers for name, found in layer.items()}
+        winning: dict[str, Definition] = {name: found for layer in layers for name, found in layer.items()}
+        self._winning = {name: found for name, found in winning.items() if name not in magic}
         #: The variables as a view whose mappings fill in each template only when it is reached.
         self.lazy: Mapping[str, Any] = _View(self, self.raw(), ())
         self._rendered: dict[tuple[str | int, ...], Any] = {}
@@ -54,19 +55,15 @@ class Variables(Mapping[str, Any]):
         found = self._winning.get(name)
         return None if found is None else found.origin(*path)
 
-    def origins(self, name: str) -> tuple[Origin, ...]:
-        """Every place that sets a variable, the winning one last."""
-        return tuple(layer[name].origin() for layer in self._layers if name in layer)
+    def definitions(self, name: str) -> tuple[Definition, ...]:
+        """What every place sets a variable to, the winning one last."""
+        return tuple(layer[name] for layer in self._layers if name in layer)
 
     def text(self, name: str, *path: str | int) -> str | None:
         """A scalar as it was written in its file; None for what is no scalar there, or a template."""
         found = self._winning.get(name)
         text = None if found is None else found.text(*path)
         return None if text is None or is_template(text) else text
-
-    def overridden_by(self, layer: Layer) -> Variables:
-        """These variables with one more layer on top."""
-        return Variables((*self._layers, layer), self._magic)
 
     def namespace(self) -> Mapping[str, Any]:
         """What a template sees: the magic variables, which nothing overrides, and these."""
@@ -158,4 +155,4 @@ def plain(value: Any) -> Any:
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    return value
+    return sorted(value, key=str) if isinstance(value, set) else value

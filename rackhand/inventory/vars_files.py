@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Literal
 
 from rackhand.errors import UserError
-from rackhand.inventory.documents import Layer, layer, read, shown
+from rackhand.inventory.documents import HOST, Layer, layer, read, shown
 from rackhand.inventory.names import did_you_mean
 
 _SUFFIXES = ("", ".yml", ".yaml", ".json")
@@ -15,35 +16,34 @@ _SUFFIXES = ("", ".yml", ".yaml", ".json")
 class VarsFolder:
     """One group_vars/ or host_vars/ folder, which need not exist. `kind` is what its files are named for."""
 
-    def __init__(self, folder: Path, kind: str) -> None:
+    def __init__(self, folder: Path, kind: Literal["group", "host"]) -> None:
+        self._folder = folder
         self._kind = kind
-        self._entries: dict[str, list[Path]] = {}
-        entries = [entry for entry in folder.iterdir() if not _ignored(entry)] if folder.is_dir() else []
-        # As in Ansible only the first of these is read: `web` (folder or file), web.yml, web.yaml, web.json.
-        for entry in sorted(entries, key=lambda entry: (_name(entry), _SUFFIXES.index(_suffix(entry)))):
-            self._entries.setdefault(_name(entry), []).append(entry)
+        entries = folder.iterdir() if folder.is_dir() else ()
+        self._entries = {entry.name for entry in entries if not _ignored(entry)}
 
     def layers(self, name: str) -> tuple[Layer, ...]:
         """What is set for one group or host: its file, or the files of its folder in alphabetical order."""
-        entries = self._entries.get(name)
-        return tuple(filter(None, map(_read, _files(entries[0])))) if entries else ()
+        entry = self._entry(name)
+        scope = HOST if self._kind == "host" else f"group {name}"
+        return () if entry is None else tuple(filter(None, (_read(file, scope) for file in _files(entry))))
 
     def warnings(self, names: Collection[str]) -> Iterator[str]:
         """Files that nothing reads: named for no group or host, or hidden by another one of the same name."""
-        for name, (used, *others) in self._entries.items():
-            if name not in names:
-                hint = did_you_mean(name, names)
-                yield f"{shown(used)}: is not read: no {self._kind} is named {name!r}{hint}"
+        used = {entry.name for entry in map(self._entry, names) if entry is not None}
+        for other in sorted(self._entries - used):
+            suffix = next(suffix for suffix in reversed(_SUFFIXES) if other.endswith(suffix))
+            name = other.removesuffix(suffix)
+            hidden_by = self._entry(name) if name in names else None
+            if hidden_by is not None:
+                reason = f"{shown(hidden_by)} is"
             else:
-                yield from (f"{shown(other)}: is not read: {shown(used)} is" for other in others)
+                reason = f"no {self._kind} is named {name!r}{did_you_mean(name, names)}"
+            yield f"{shown(self._folder / other)}: is not read: {reason}"
 
-
-def _suffix(entry: Path) -> str:
-    return entry.suffix if entry.suffix in _SUFFIXES else ""
-
-
-def _name(entry: Path) -> str:
-    return entry.name.removesuffix(_suffix(entry))
+    def _entry(self, name: str) -> Path | None:
+        """As in Ansible only the first of these is read: `web` (folder or file), web.yml, web.yaml, web.json."""
+        return next((self._folder / (name + suffix) for suffix in _SUFFIXES if name + suffix in self._entries), None)
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -63,8 +63,8 @@ def _ignored(entry: Path) -> bool:
     return entry.name.startswith(".") or entry.name.endswith("~")
 
 
-def _read(path: Path) -> Layer:
+def _read(path: Path, scope: str) -> Layer:
     document = read(path)
     if document.value is not None and not isinstance(document.value, dict):
         raise UserError(f"{document.origin()}: should be a mapping of variables")
-    return layer(document, variables=document.value)
+    return layer(document, variables=document.value, scope=scope)

@@ -29,8 +29,8 @@ def complaint(folder: Path, files: dict[str, str], extra_vars: tuple[str, ...] =
         path.write_bytes(text.encode("latin-1") if "\xff" in text else text.encode())
 
     def check() -> None:
-        for host in load_inventory(folder / "inventory").hosts.values():
-            host_settings(host, folder, extra_vars)
+        for host in load_inventory(folder / "inventory", extra_vars=extra_vars).hosts.values():
+            host_settings(host, folder)
 
     with pytest.raises(UserError) as raised:
         check()
@@ -378,15 +378,15 @@ def test_mistakes_in_extra_variables(
 
 
 def test_missing_inventories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path that holds no inventory, or one that cannot be read yet, is named."""
+    """A path that holds no inventory, or one that cannot be read, is named."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    (tmp_path / "hosts.ini").write_text("[web]\nweb1\n")
+    (tmp_path / "hosts.toml").write_text("[web.hosts]\nweb1 = {}\n")
     messages = {
         "nope": "nope: does not exist",
         "nope.yml": "nope.yml: does not exist",
         "empty": "empty: holds no inventory: add a hosts.yml",
-        "hosts.ini": "hosts.ini: only YAML inventories (.yml, .yaml, .json) are supported yet",
+        "hosts.toml": "hosts.toml: inventories in TOML are not supported: write YAML or INI",
     }
     for name, message in messages.items():
         with pytest.raises(UserError) as raised:

@@ -302,7 +302,7 @@ class TestOrigin:
         """And of all that it won over, in order."""
         host = make({**PRECEDENCE}).host("h")
         assert str(host.vars.origin("v")) == "host_vars/h.yml:1"
-        assert list(map(str, host.vars.origins("v"))) == [
+        assert [str(found.origin()) for found in host.vars.definitions("v")] == [
             "hosts.yml:3",
             "hosts.yml:6",
             "hosts.yml:9",

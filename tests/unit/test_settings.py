@@ -38,7 +38,7 @@ def settings(tmp_path: Path) -> Settings:
         (tmp_path / "hosts.yml").write_text("all: {hosts: {h: }}")
         (tmp_path / "group_vars").mkdir(exist_ok=True)
         (tmp_path / "group_vars/all.yml").write_text(variables)
-        return host_settings(load_inventory(tmp_path / "hosts.yml").host("h"), tmp_path, extra_vars)
+        return host_settings(load_inventory(tmp_path / "hosts.yml", extra_vars=extra_vars).host("h"), tmp_path)
 
     return settings
 

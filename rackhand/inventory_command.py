@@ -1,0 +1,79 @@
+"""The command `inventory`: what ansible-inventory prints, and every place that sets a variable."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rackhand.commands import read_inventory
+from rackhand.errors import UserError
+from rackhand.inventory import Host, did_you_mean
+from rackhand.inventory.listing import graph, listed, listed_host
+from rackhand.tables import table
+
+MASK = "********"
+
+# Names of what is secret wherever it stands.
+_SECRET = re.compile(r"(^|_)(pass|password|passwd|passphrase|secret|token)$", re.IGNORECASE)
+
+
+def show(
+    *,
+    all_of_it: bool,
+    tree: bool,
+    blame: str | None,
+    host: str | None,
+    sources: Sequence[str],
+    extra_vars: Sequence[str],
+) -> int:
+    """Prints what the options ask for. Returns the exit code."""
+    if sum((all_of_it, tree, host is not None)) != 1:
+        raise UserError("give one of --list, --graph and --host H; --blame VAR goes with --host H")
+    if blame is not None and host is None:
+        raise UserError("--blame needs --host H: a variable has a value for a host")
+    inventory = read_inventory(sources, extra_vars)
+    if all_of_it:
+        print(listed(inventory, masked))
+    elif tree:
+        print(graph(inventory))
+    else:
+        asked = inventory.host(host or "")
+        print(listed_host(asked, masked) if blame is None else blamed(asked, blame))
+    return 0
+
+
+def masked(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables without secrets: passwords, and the environment of applications."""
+    return {name: _masked(value, (name,)) for name, value in variables.items()}
+
+
+def _masked(value: Any, path: tuple[Any, ...]) -> Any:
+    of_app = len(path) == 4 and path[0] == "apps" and path[2] == "env"
+    if of_app or _SECRET.search(str(path[-1])):
+        return MASK
+    if isinstance(value, Mapping):
+        return {key: _masked(item, (*path, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_masked(item, (*path, index)) for index, item in enumerate(value)]
+    return value
+
+
+def blamed(host: Host, variable: str) -> str:
+    """Every place that sets a variable of a host, or a part of it (`apps.shop.workers`), in order; the last one wins.
+    Raises UserError when nothing sets it."""
+    name, *parts = variable.split(".")
+    found = host.vars.definitions(name)
+    if not found:
+        raise UserError(f"--blame {variable}: nothing sets {name!r} for {host.name}{did_you_mean(name, host.vars)}")
+    rows = []
+    for definition in found:
+        value: Any = _masked(definition.value, (name,))
+        for part in parts:
+            value = value.get(part, _NOTHING) if isinstance(value, Mapping) else _NOTHING
+        said = "(not set there)" if value is _NOTHING else repr(value)
+        rows.append((str(definition.origin(*parts)), definition.scope, said, "wins" if definition is found[-1] else ""))
+    return table(("WHERE", "FOR", "VALUE", ""), rows)
+
+
+_NOTHING = object()
