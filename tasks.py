@@ -95,6 +95,34 @@ def inventory(
     )
 
 
+@task(
+    iterable=["inventory", "extra_vars"],
+    help={
+        "app": "the application",
+        "all": "every declared application, behind one port",
+        "host": "as this host, group or pattern declares them (default: as all hosts do)",
+        "inventory": "inventory file, folder or script, or hosts and a comma; may be repeated (default: inventory/)",
+        "extra_vars": "variable as k=v, JSON or @file, stronger than the inventory; may be repeated",
+        "port": "of this machine's loopback interface",
+    },
+    auto_shortflags=False,
+)
+def dev(
+    _: Context,
+    inventory: list[str],
+    extra_vars: list[str],
+    app: str | None = None,
+    all: bool = False,
+    host: str | None = None,
+    port: int = 8000,
+) -> None:
+    """Run an application on this machine, under its route, with reload."""
+    from rackhand.dev.command import dev
+
+    options = Options(host=host or "all", inventory=tuple(inventory), extra_vars=tuple(extra_vars))
+    _end(dev(options, app=app, every=all, port=port))
+
+
 @task(help={"name": "of the lab"}, auto_shortflags=False)
 def demo(_: Context, name: str = "demo") -> None:
     """Boot a lab host, provision it, deploy both example applications, and show where they are."""
@@ -226,6 +254,7 @@ namespace = Collection(
     status,
     releases,
     inventory,
+    dev,
     demo,
     test,
     faults,

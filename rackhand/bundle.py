@@ -73,7 +73,7 @@ def bundle(name: str, folder: Path) -> Bundle:
     return Bundle(
         code=files.listing(entries),
         archive=hashlib.sha256(data).hexdigest(),
-        requirements=_requirements(name, folder),
+        requirements=read_requirements(name, folder),
         data=data,
     )
 
@@ -88,8 +88,9 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
                 yield f"{path.name}/{inner}", full
 
 
-def _requirements(name: str, folder: Path) -> str:
-    """The application's requirements as one text, from requirements.txt or from pyproject.toml and its lock file."""
+def read_requirements(name: str, folder: Path) -> str:
+    """The application's requirements as one text: of requirements.txt, or of pyproject.toml and its lock file. Raises
+    UserError."""
     listed = folder / "requirements.txt"
     if listed.is_file():
         return listed.read_text(encoding="utf-8")

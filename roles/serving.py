@@ -19,9 +19,13 @@ RELEASE = "@RELEASE@"
 
 
 def worker(app: App, target: Target) -> str:
+    return worker_for(app, target.bundles[app.name].requirements)
+
+
+def worker_for(app: App, requirements: str) -> str:
     if app.worker is not None:
         return app.worker
-    return "uvicorn" if names(target.bundles[app.name].requirements) & _ASGI_FRAMEWORKS else "sync"
+    return "uvicorn" if names(requirements) & _ASGI_FRAMEWORKS else "sync"
 
 
 def prefix(app: App) -> str:

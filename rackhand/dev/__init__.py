@@ -1,0 +1,1 @@
+"""Applications on the machine that one sits at, while they are written."""

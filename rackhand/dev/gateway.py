@@ -1,0 +1,163 @@
+"""The local port in front of applications under development: it does for them what nginx does on a host.
+
+A request's head is read, its prefix taken off, and what nginx tells of the client is told; from there on bytes are
+passed on as they come, both ways, until one side has ended. So bodies, streams and WebSockets need no understanding.
+Each connection carries one request: who answers says so to the client (`Connection: close`).
+"""
+
+import asyncio
+import contextlib
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Bytes that the head of a request may have, as in nginx (large_client_header_buffers).
+_LARGEST_HEAD = 32 * 1024
+_PIECE = 2**16
+#: Seconds for an application to start, or to come back after an edit.
+_PATIENCE = 30.0
+#: Seconds for a client to take the end of an answer.
+_LINGERING = 2.0
+#: What may be asked twice when the process that answers is replaced meanwhile, as nginx does.
+_REPEATABLE = (b"GET", b"HEAD")
+_WEBSOCKET = re.compile(rb"(?i)upgrade:\s*websocket\s*")
+#: What is between the client and the gateway only.
+_OF_CONNECTION = re.compile(rb"(?i)(connection|keep-alive|upgrade)\s*:")
+#: What a client cannot say of itself.
+_NOT_FROM_CLIENTS = re.compile(rb"(?i)forwarded|x-forwarded-.*|x-real-ip|x-script-name|proxy|[^:]*_[^:]*")
+
+
+@dataclass(frozen=True)
+class Request:
+    """The head of a request. `target` is as the client has sent it."""
+
+    method: bytes
+    target: bytes
+    version: bytes
+    fields: tuple[bytes, ...]
+
+    @property
+    def path(self) -> bytes:
+        return self.target.partition(b"?")[0]
+
+    def below(self, prefix: str, client: str) -> bytes:
+        """The head as the application gets it: without its prefix, and with what is known of the client."""
+        kept = [line for line in self.fields if not _NOT_FROM_CLIENTS.fullmatch(line.partition(b":")[0].strip())]
+        if not any(_WEBSOCKET.fullmatch(line) for line in kept):
+            kept = [line for line in kept if not _OF_CONNECTION.match(line)] + [b"Connection: close"]
+        about = [f"X-Forwarded-For: {client}".encode(), f"X-Real-IP: {client}".encode(), b"X-Forwarded-Proto: http"]
+        first = b" ".join((self.method, self.target[len(prefix) :], self.version))
+        return b"\r\n".join((first, *kept, *about, b"", b""))
+
+
+def parse(head: bytes) -> Request | None:
+    """The request, or None for what is no HTTP/1."""
+    first, *fields = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    match first.split(b" "):
+        case [method, target, (b"HTTP/1.1" | b"HTTP/1.0") as version] if target.startswith(b"/"):
+            return Request(method, target, version, tuple(fields))
+    return None
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """`sockets` has the path of each application's socket by its prefix; nothing, for the route "/", is one too."""
+
+    sockets: Mapping[str, Path]
+
+    async def listen(self, listener: socket.socket) -> asyncio.Server:
+        return await asyncio.start_server(self._serve, sock=listener, limit=_LARGEST_HEAD)
+
+    def prefix_of(self, path: bytes) -> str | None:
+        """The longest prefix that a path lies below."""
+        found = [prefix for prefix in self.sockets if (path + b"/").startswith(prefix.encode() + b"/")]
+        return max(found, key=len, default=None)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            try:
+                request = parse(await reader.readuntil(b"\r\n\r\n"))
+            except asyncio.LimitOverrunError:
+                request = None
+            if request is None:
+                await _answer(writer, "400 Bad Request", "not a request that is understood here")
+            elif (prefix := self.prefix_of(request.path)) is None:
+                known = "".join(f"  {prefix}/\n" for prefix in self.sockets)
+                await _answer(writer, "404 Not Found", f"no application has this path. There are:\n{known}")
+            elif request.path == prefix.encode():
+                query = request.target[len(prefix) :].decode("latin-1")
+                await _answer(writer, "308 Permanent Redirect", "", f"Location: {prefix}/{query}\r\n")
+            else:
+                await self._pass_on(request, prefix, reader, writer)
+        writer.close()
+
+    async def _pass_on(
+        self, request: Request, prefix: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        head = request.below(prefix, writer.get_extra_info("peername")[0])
+        for may_repeat in (request.method in _REPEATABLE, False):
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    from_app, to_app = await _connected(self.sockets[prefix])
+            except TimeoutError:
+                break
+            to_app.write(head)
+            sending = asyncio.create_task(_until_left(reader, to_app))
+            answering = asyncio.create_task(_copy(from_app, writer))
+            try:
+                # A client that has left ends what is done for it.
+                await asyncio.wait((sending, answering), return_when=asyncio.FIRST_COMPLETED)
+                if not answering.done():
+                    return
+                if answering.result():
+                    writer.write_eof()
+                    # Closing earlier would take the answer from a client that still sends.
+                    await asyncio.wait((sending,), timeout=_LINGERING)
+                    return
+            finally:
+                sending.cancel()
+                answering.cancel()
+                to_app.close()
+            if not may_repeat:
+                break
+        await _answer(writer, "502 Bad Gateway", "the application does not answer: see what it has printed")
+
+
+async def _connected(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to an application, as soon as it accepts one."""
+    while True:
+        try:
+            return await asyncio.open_unix_connection(path)
+        except OSError:
+            await asyncio.sleep(0.05)
+
+
+async def _until_left(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Passes on what a client sends, as long as somebody takes it, until the client has ended."""
+    with contextlib.suppress(ConnectionError):
+        while piece := await reader.read(_PIECE):
+            if not writer.is_closing():
+                with contextlib.suppress(ConnectionError):
+                    writer.write(piece)
+                    await writer.drain()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+    """Passes on all that an application answers. Returns how many bytes that was."""
+    passed = 0
+    with contextlib.suppress(ConnectionError):
+        while piece := await reader.read(_PIECE):
+            passed += len(piece)
+            writer.write(piece)
+            await writer.drain()
+    return passed
+
+
+async def _answer(writer: asyncio.StreamWriter, status: str, text: str, fields: str = "") -> None:
+    """An answer of the gateway's own."""
+    body = f"{text}\n".encode()
+    head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n{fields}"
+    writer.write(f"{head}Connection: close\r\n\r\n".encode() + body)
+    await writer.drain()
