@@ -76,7 +76,8 @@ class Gateway:
         return max(found, key=len, default=None)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        # Only the end of everything cancels it, and Python 3.11 would print a traceback of that.
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             try:
                 request = parse(await reader.readuntil(b"\r\n\r\n"))
             except asyncio.LimitOverrunError:
@@ -100,12 +101,11 @@ class Gateway:
         for may_repeat in (request.method in _REPEATABLE, False):
             try:
                 async with asyncio.timeout(_PATIENCE):
-                    from_app, to_app = await _connected(self.sockets[prefix])
+                    app = await _connected(self.sockets[prefix])
             except TimeoutError:
                 break
-            to_app.write(head)
-            sending = asyncio.create_task(_until_left(reader, to_app))
-            answering = asyncio.create_task(_copy(from_app, writer))
+            sending = asyncio.create_task(_until_left(head, reader, app))
+            answering = asyncio.create_task(_answers(app, writer))
             try:
                 # A client that has left ends what is done for it.
                 await asyncio.wait((sending, answering), return_when=asyncio.FIRST_COMPLETED)
@@ -119,36 +119,49 @@ class Gateway:
             finally:
                 sending.cancel()
                 answering.cancel()
-                to_app.close()
+                # Both let go of the socket before it is closed.
+                await asyncio.wait((sending, answering))
+                app.close()
             if not may_repeat:
                 break
         await _answer(writer, "502 Bad Gateway", "the application does not answer: see what it has printed")
 
 
-async def _connected(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+# Plain sockets to applications: asyncio's transports forget what was answered when the rest of a request is refused.
+
+
+async def _connected(path: Path) -> socket.socket:
     """A connection to an application, as soon as it accepts one."""
     while True:
+        app = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        app.setblocking(False)
         try:
-            return await asyncio.open_unix_connection(path)
+            await asyncio.get_running_loop().sock_connect(app, str(path))
+            return app
         except OSError:
+            app.close()
             await asyncio.sleep(0.05)
 
 
-async def _until_left(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Passes on what a client sends, as long as somebody takes it, until the client has ended."""
+async def _until_left(head: bytes, reader: asyncio.StreamReader, app: socket.socket) -> None:
+    """Passes on what a client sends, as long as the application takes it, until the client has ended."""
+    loop = asyncio.get_running_loop()
+    piece, taken = head, True
     with contextlib.suppress(ConnectionError):
-        while piece := await reader.read(_PIECE):
-            if not writer.is_closing():
-                with contextlib.suppress(ConnectionError):
-                    writer.write(piece)
-                    await writer.drain()
+        while piece:
+            if taken:
+                try:
+                    await loop.sock_sendall(app, piece)
+                except OSError:
+                    taken = False
+            piece = await reader.read(_PIECE)
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+async def _answers(app: socket.socket, writer: asyncio.StreamWriter) -> int:
     """Passes on all that an application answers. Returns how many bytes that was."""
     passed = 0
     with contextlib.suppress(ConnectionError):
-        while piece := await reader.read(_PIECE):
+        while piece := await asyncio.get_running_loop().sock_recv(app, _PIECE):
             passed += len(piece)
             writer.write(piece)
             await writer.drain()
