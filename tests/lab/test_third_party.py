@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,7 +20,7 @@ from tests.lab.site import Site
 APPS = Path(__file__).parent / "third_party"
 
 #: As the guide has it.
-DECLARED = {
+DECLARED: dict[str, dict[str, Any]] = {
     "httpbin": {"app": "httpbin:app", "route": "/httpbin", "worker": "gthread", "health": "/status/200"},
     "pypi_browser": {
         **{"app": "pypi_browser.app:app", "route": "/pypi", "health": "/"},
