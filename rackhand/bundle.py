@@ -25,9 +25,11 @@ IGNORED = frozenset(
 SERVER_REQUIREMENTS = {
     "gunicorn": ("gunicorn==27.0.1", "packaging==26.3"),
     "uvicorn": (
-        *("uvicorn==0.54.0", "uvicorn-worker==0.4.0", "uvloop==0.23.0", "httptools==0.9.0", "websockets==17.4"),
+        *("uvicorn==0.54.0", "uvloop==0.23.0", "httptools==0.9.0", "websockets==17.4"),
         *("h11==0.16.0", "click==8.5.1"),
     ),
+    "uvicorn worker": ("uvicorn-worker==0.4.0",),
+    "adapter": ("a2wsgi==1.10.10",),
 }
 
 
@@ -125,11 +127,14 @@ def names(requirements: str) -> frozenset[str]:
     return frozenset(re.sub(r"[-_.]+", "-", name).lower() for name in found)
 
 
-def with_server(requirements: str, worker: str) -> str:
+def with_server(requirements: str, worker: str, server: str = "gunicorn") -> str:
     """The requirements with those of the application server added."""
-    kinds = ("gunicorn", "uvicorn") if worker == "uvicorn" else ("gunicorn",)
-    if worker == "asgi":
-        kinds = ("gunicorn", "uvicorn")
+    asgi = worker in ("uvicorn", "asgi")
+    kinds: tuple[str, ...]
+    if server == "uvicorn":
+        kinds = ("uvicorn",) if asgi else ("uvicorn", "adapter")
+    else:
+        kinds = ("gunicorn", "uvicorn", "uvicorn worker") if asgi else ("gunicorn",)
     own = names(requirements)
     added = [pin for kind in kinds for pin in SERVER_REQUIREMENTS[kind] if pin.partition("==")[0] not in own]
     return requirements.rstrip("\n") + "\n" + "".join(f"{pin}\n" for pin in added)

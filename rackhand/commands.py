@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rackhand import PROJECT
 from rackhand.bundle import Bundle, bundle
+from rackhand.cautions import cautions
 from rackhand.conversation import Conversation, Event, who
 from rackhand.errors import UserError
 from rackhand.fleet import Fleet
@@ -120,7 +121,8 @@ def converge(
     blobs = {bundle.archive: bundle.data for bundle in bundles.values()}
     fleet = Fleet(map(job, targets), forks=options.forks, blobs=blobs, scheduler=options.scheduler)
     _load_meanwhile(targets)
-    return _show(fleet, targets, options, run=run, check=check, diff=diff)
+    warnings = () if command == "provision" else cautions(targets, bundles)
+    return _show(fleet, targets, options, run=run, check=check, diff=diff, warnings=warnings)
 
 
 def _converge(
@@ -324,6 +326,7 @@ def _show(
     run: Run,
     check: bool = False,
     diff: bool = False,
+    warnings: Sequence[str] = (),
 ) -> int:
     """Renders and records the events of a run. The first Ctrl-C asks the hosts to stop, a second leaves them to it."""
     begun = _begun(options, targets, run, check=check)
@@ -349,6 +352,8 @@ def _show(
                 events.append(event)
 
         handle(begun)
+        for text in warnings:
+            handle({"event": "warning", "text": text})
         for event in itertools.chain((first,), happening):
             if event["event"] == "interrupt":
                 interrupts += 1

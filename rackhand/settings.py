@@ -244,7 +244,12 @@ def _app(fields: _Fields, project: Path) -> App:
     if app.worker not in (None, "gthread") and "threads" in fields.values:
         fields.problem(("threads",), f"only the worker gthread has threads, and this is {app.worker}")
     if app.server == "uvicorn":
-        fields.problem(("server",), "uvicorn without gunicorn is not supported yet: leave it out, or write gunicorn")
+        if app.worker not in (None, "uvicorn"):
+            fields.problem(
+                ("worker",), f"only gunicorn has workers of the kind {app.worker}, and the server is uvicorn"
+            )
+        if "timeout" in fields.values:
+            fields.problem(("timeout",), "only gunicorn ends a worker that is silent, and the server is uvicorn")
     fields.refuse_unknown()
     return app
 

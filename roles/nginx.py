@@ -36,7 +36,7 @@ def site(target: Target) -> str:
             "name": app.name,
             "prefix": serving.prefix(app),
             "socket": f"{layout.current(app.name)}/app.sock",
-            "streams": serving.worker(app, target) in ("uvicorn", "asgi"),
+            "streams": serving.is_asgi(app, target),
         }
         for app in target.settings.apps
     ]

@@ -28,7 +28,7 @@ def python_app(target: Target) -> Iterator[Resource]:
 
 def virtualenv(app: App, target: Target) -> Virtualenv:
     """Shared by all that need the same packages for the same interpreter."""
-    requirements = with_server(target.bundles[app.name].requirements, serving.worker(app, target))
+    requirements = with_server(target.bundles[app.name].requirements, serving.worker(app, target), app.server)
     interpreter = f"{target.facts['python']} {target.facts['architecture']}"
     key = hashlib.sha256(f"{interpreter}\n{requirements}".encode()).hexdigest()[:16]
     return Virtualenv(key=key, requirements=requirements, uv=target.uv)
@@ -50,7 +50,7 @@ def release(app: App, target: Target) -> Release:
         group=layout.user(app.name),
         code=code,
         archive=target.bundles[app.name].archive,
-        files=(("gunicorn.conf.py", configuration, "0640"), ("env", variables, "0600"), *own),
+        files=((serving.CONFIGURATION[app.server], configuration, "0640"), ("env", variables, "0600"), *own),
         links=(("venv", layout.venv(environment.key)),),
     )
 

@@ -28,17 +28,27 @@ def worker_for(app: App, requirements: str) -> str:
     return "uvicorn" if names(requirements) & _ASGI_FRAMEWORKS else "sync"
 
 
+def is_asgi(app: App, target: Target) -> bool:
+    """Whether the application speaks ASGI; the others speak WSGI."""
+    return worker(app, target) in ("uvicorn", "asgi")
+
+
 def prefix(app: App) -> str:
     """The route as it stands before every path: nothing for "/"."""
     return app.route.rstrip("/")
 
 
+#: The file of a release that says how it is served, by application server.
+CONFIGURATION = {"gunicorn": "gunicorn.conf.py", "uvicorn": "serve.py"}
+
+
 def configuration(app: App, target: Target) -> str:
-    """The text of gunicorn.conf.py."""
+    """The text of that file."""
     return render(
-        "gunicorn.conf.py.j2",
+        f"{CONFIGURATION[app.server]}.j2",
         app=app,
         worker=worker(app, target),
+        asgi=is_asgi(app, target),
         workers=resolve_workers(app, target.facts),
         prefix_header=PREFIX_HEADER,
     )
@@ -48,6 +58,7 @@ def units(app: App) -> dict[str, str]:
     """The units of a release's instances, with RELEASE in place of its id; and, where releases run one after the other,
     those that hold the socket meanwhile."""
     socket, holder = (layout.listener(app.name, kind) for kind in ("socket", "service"))
+    others = [file for server, file in CONFIGURATION.items() if server != app.server]
     found = {
         layout.UNIT: render(
             "unit.service.j2",
@@ -57,7 +68,8 @@ def units(app: App) -> dict[str, str]:
             user=layout.user(app.name),
             web_group=WEB_GROUP,
             socket=socket,
-            started_from=STARTED_FROM,
+            configuration=CONFIGURATION[app.server],
+            started_from=[name for name in STARTED_FROM if name not in others],
             loaded=layout.LOADED,
         )
     }

@@ -18,8 +18,9 @@ Strategy = Literal["beside", "restart"]
 #: Told to an application with each request: which part of its path is the prefix that it is served under.
 PREFIX_HEADER = "X-Rackhand-Prefix"
 
-#: What of a release an instance is started from: `find` is given these, too, and finds all that is below the first.
-STARTED_FROM = ("code", "env", "gunicorn.conf.py", layout.UNIT, "venv", "venv/.rackhand")
+#: What of a release an instance is started from, of which it has one of the two that are programs: `find` is given
+#: these, too, and finds all that is below the first.
+STARTED_FROM = ("code", "env", "gunicorn.conf.py", "serve.py", layout.UNIT, "venv", "venv/.rackhand")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,8 @@ def told(event: Event, report: Report, *, diff: bool, width: int | None = None) 
     match event["event"]:
         case "run":
             yield ((_header(report), "quiet"),)
+        case "warning":
+            yield ((f"warning: {event['text']}", "changed"),)
         case "interrupt":
             yield (("interrupted: hosts stop before their switch; Ctrl-C again leaves them to themselves", "failed"),)
         case "upload":

@@ -15,13 +15,15 @@ from tests.lab.site import Site
 
 APPS = Path(__file__).parent / "gateway_apps"
 
-#: By route: which application's code, and which worker serves it.
+#: By route: which application's code, and what serves it.
 ROUTES = {
-    "/async-api": ("fast", "uvicorn"),
-    "/native": ("fast", "asgi"),
-    "/sync-api": ("slow", "sync"),
-    "/threads/nested": ("slow", "gthread"),
-    "/": ("slow", "sync"),
+    "/async-api": ("fast", {"worker": "uvicorn"}),
+    "/native": ("fast", {"worker": "asgi"}),
+    "/sync-api": ("slow", {"worker": "sync"}),
+    "/threads/nested": ("slow", {"worker": "gthread"}),
+    "/": ("slow", {"worker": "sync"}),
+    "/alone": ("fast", {"server": "uvicorn"}),
+    "/adapted": ("slow", {"server": "uvicorn"}),
 }
 ASYNC = [route for route, (code, _) in ROUTES.items() if code == "fast"]
 
@@ -35,12 +37,12 @@ def gateway(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> LabHost:
         f"app{number}": {
             "path": str(site.apps / code),
             "app": "app:app",
-            "worker": worker,
+            **server,
             "workers": 1,
             "route": route,
             "env": {"HOSTILE": "a \"b\" 'c' $HOME ${HOME} \\d `id` %n #e ;f"},
         }
-        for number, (route, (code, worker)) in enumerate(ROUTES.items())
+        for number, (route, (code, server)) in enumerate(ROUTES.items())
     }
     site.write()
     site.deploy("gateway1")
@@ -182,9 +184,16 @@ def test_only_nginx_reaches_the_sockets(gateway: LabHost) -> None:
         tried = gateway.run(["runuser", "-u", user, "--", "python3", "-c", script, path], check=False)
         assert (tried.returncode == 0) == allowed, (user, tried.stderr)
     users = gateway.run(["ps", "-eo", "user:32,args"]).stdout
-    workers = [line.split()[0] for line in users.splitlines() if "-m gunicorn" in line]
-    assert workers
+    workers = [line.split()[0] for line in users.splitlines() if "/venv/bin/python" in line]
     assert set(workers) == {f"rackhand-app{number}" for number in range(len(ROUTES))}
+
+
+def test_uvicorn_alone_has_no_gunicorn_about_it(gateway: LabHost) -> None:
+    """Its master and its workers are one program, which is no part of Gunicorn."""
+    for number, (_, server) in enumerate(ROUTES.values()):
+        arguments = gateway.run(["ps", "-u", f"rackhand-app{number}", "-o", "args="]).stdout.splitlines()
+        assert len(arguments) == 2, arguments  # a master and a worker
+        assert all(("gunicorn" in line) == ("worker" in server) for line in arguments), arguments
 
 
 def test_one_unused_route_is_refused(gateway: LabHost) -> None:

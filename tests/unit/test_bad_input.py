@@ -197,9 +197,13 @@ SETTINGS = {
         app("worker: sync\n    threads: 4"),
         "all.yml:7: apps.shop.threads: only the worker gthread has threads, and this is sync",
     ),
-    "uvicorn alone": (
-        app("server: uvicorn"),
-        "all.yml:6: apps.shop.server: uvicorn without gunicorn is not supported yet: leave it out, or write gunicorn",
+    "worker of another server": (
+        app("server: uvicorn\n    worker: gthread"),
+        "all.yml:7: apps.shop.worker: only gunicorn has workers of the kind gthread, and the server is uvicorn",
+    ),
+    "timeout of another server": (
+        app("server: uvicorn\n    timeout: 9"),
+        "all.yml:7: apps.shop.timeout: only gunicorn ends a worker that is silent, and the server is uvicorn",
     ),
     "health": (app("health: health"), "all.yml:6: apps.shop.health: should be a path like /health, got 'health'"),
     "timeout": (app("timeout: 1.5"), "all.yml:6: apps.shop.timeout: should be a whole number, got 1.5"),

@@ -202,8 +202,8 @@ zope.interface
 ADDED = {
     "sync": SERVER_REQUIREMENTS["gunicorn"],
     "gthread": SERVER_REQUIREMENTS["gunicorn"],
-    "uvicorn": SERVER_REQUIREMENTS["gunicorn"] + SERVER_REQUIREMENTS["uvicorn"],
-    "asgi": SERVER_REQUIREMENTS["gunicorn"] + SERVER_REQUIREMENTS["uvicorn"],
+    "uvicorn": sum((SERVER_REQUIREMENTS[kind] for kind in ("gunicorn", "uvicorn", "uvicorn worker")), ()),
+    "asgi": sum((SERVER_REQUIREMENTS[kind] for kind in ("gunicorn", "uvicorn", "uvicorn worker")), ()),
 }
 
 
@@ -214,6 +214,13 @@ def test_the_server_is_added(worker: str, own: str) -> None:
     lines = with_server(own, worker).split("\n")
     assert [line for line in lines if line] == [*own.split(), *ADDED[worker]]
     assert all("==" in pin for pin in ADDED[worker])
+
+
+def test_uvicorn_alone_brings_no_gunicorn() -> None:
+    """A WSGI application gets the adapter as well."""
+    asgi = SERVER_REQUIREMENTS["uvicorn"]
+    assert tuple(with_server("", "uvicorn", "uvicorn").split()) == asgi
+    assert tuple(with_server("", "sync", "uvicorn").split()) == asgi + SERVER_REQUIREMENTS["adapter"]
 
 
 @pytest.mark.parametrize(

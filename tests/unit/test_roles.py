@@ -19,6 +19,7 @@ from rackhand.agent.plan import Plan
 from rackhand.agent.resource import Resource
 from rackhand.agent.resources import File, Instance, Link, Packages, Release, Sshd, SystemdUnit, Virtualenv, firewall
 from rackhand.bundle import Bundle
+from rackhand.cautions import cautions
 from rackhand.inventory import Origin
 from rackhand.planning import Role, plan
 from rackhand.settings import (
@@ -113,6 +114,37 @@ def test_gunicorn_configuration(worker: Any) -> None:
     text = serving.configuration(app, target(app))
     ast.parse(text)
     check(f"gunicorn.conf.py.{worker}", text)
+
+
+@pytest.mark.parametrize("app", [ASYNC_API, replace(SYNC_API, worker=None)], ids=lambda app: app.name)
+def test_uvicorn_alone(app: App) -> None:
+    """What serves an application of either protocol, and its unit, which needs no Gunicorn."""
+    app = replace(app, server="uvicorn")
+    text = serving.configuration(app, target(app))
+    ast.parse(text)
+    check(f"serve.py.{app.name}", text)
+    (unit,) = serving.units(app).values()
+    check(f"{app.name}.uvicorn.unit.service", unit)
+    assert "gunicorn" not in unit
+    (one,) = (resource for resource in plan(target(app), roles.DEPLOY) if isinstance(resource, Release))
+    assert one.files[0][0] == "serve.py"
+    assert "gunicorn" not in virtualenv(app, target(app)).requirements
+
+
+def test_cautions() -> None:
+    """Uvicorn alone is told of with its reason and what is better, once for any number of hosts; Gunicorn is not."""
+    apps = (replace(ASYNC_API, server="uvicorn"), replace(SYNC_API, worker=None, server="uvicorn"))
+    bundles = {app.path: BUNDLES[app.name] for app in apps}
+    told = cautions([target(*apps).settings] * 3, bundles)
+    where = "group_vars/web.yml:3: apps."
+    assert told == (
+        f"{where}async_api.server: Uvicorn alone manages its workers less well than Gunicorn does: one that hangs is "
+        "not replaced. Better: server: gunicorn",
+        f"{where}sync_api.server: a WSGI application on Uvicorn is experimental: each request goes through an adapter "
+        "and a thread, and a worker that hangs is not replaced. Better: server: gunicorn with worker: sync, or with "
+        "worker: gthread and threads",
+    )
+    assert cautions([target(ASYNC_API, SYNC_API).settings], bundles) == ()
 
 
 @pytest.mark.parametrize(
@@ -268,13 +300,14 @@ def test_another_interpreter_or_package_is_another_environment(other: Target) ->
         (SYNC_API, replace(BUNDLES["sync_api"], code="file 'app.py' 'c'\n")),
         (replace(SYNC_API, env={"LOG_LEVEL": "debug"}), BUNDLES["sync_api"]),
         (replace(SYNC_API, worker="sync"), BUNDLES["sync_api"]),
+        (replace(SYNC_API, server="uvicorn"), BUNDLES["sync_api"]),
         (replace(SYNC_API, workers=7), BUNDLES["sync_api"]),
         (replace(SYNC_API, drain=99), BUNDLES["sync_api"]),
         (replace(SYNC_API, strategy="restart"), BUNDLES["sync_api"]),
         (replace(SYNC_API, groups=()), BUNDLES["sync_api"]),
         (replace(SYNC_API, app="app:other"), BUNDLES["sync_api"]),
     ],
-    ids=["code", "env", "worker", "workers", "drain", "strategy", "unit", "object"],
+    ids=["code", "env", "worker", "server", "workers", "drain", "strategy", "unit", "object"],
 )
 def test_whatever_changes_is_another_release(app: App, bundle: Bundle) -> None:
     """Because what changes is started beside the old, and not in its place."""
