@@ -131,21 +131,23 @@ class Load:
         self._stop.set()
         self._thread.join()
 
-    def instance(self, app: str) -> str | None:
-        """Who has answered the latest plain request."""
-        return next((each.instance for each in reversed(self._done) if each.app == app and each.kind in _PLAIN), None)
+    def instance(self, app: str, since: float = 0) -> str | None:
+        """Who has answered the latest plain request, of those that were sent from a moment on."""
+        plain = (each for each in reversed(self._done) if each.app == app and each.kind in _PLAIN)
+        return next((each.instance for each in plain if each.start >= since), None)
 
     def settle(self) -> None:
-        """Returns when all applications answer and all WebSockets and event streams are open, on the instances that
-        answer plain requests too. Raises TimeoutError."""
-        deadline = time.monotonic() + PATIENCE
-        while not self._settled():
+        """Returns when all applications answer what is asked from now on, and all WebSockets and event streams are
+        open, on the instances that answer plain requests too. Raises TimeoutError."""
+        now = time.monotonic()
+        deadline = now + PATIENCE
+        while not self._settled(now):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"open are {sorted(self._open.values())}\n{self.tally()}")
             time.sleep(0.05)
 
-    def _settled(self) -> bool:
-        latest = {traffic.app: self.instance(traffic.app) for traffic in self._traffic}
+    def _settled(self, since: float) -> bool:
+        latest = {traffic.app: self.instance(traffic.app, since) for traffic in self._traffic}
         wanted = Counter({(t.app, latest[t.app]): 2 * _OPEN for t in self._traffic if t.streams})
         return None not in latest.values() and Counter(list(self._open.values())) == wanted
 
