@@ -87,6 +87,12 @@ class App:
     #: Further groups of the host, for what the application may read (adm: nginx's logs).
     groups: tuple[str, ...] = ()
     origin: Origin = field(compare=False, repr=False)
+    #: Where each setting that is set stands.
+    origins: Mapping[str, Origin] = field(default_factory=dict, compare=False, repr=False)
+
+    def where(self, setting: str) -> str:
+        """The place of a setting, or of the application where it is left out, as messages name it."""
+        return f"{self.origins.get(setting, self.origin)}: apps.{self.name}.{setting}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,6 +246,7 @@ def _app(fields: _Fields, project: Path) -> App:
         strategy=fields.choice("strategy", get_args(Strategy), "beside"),
         worker_memory=fields.whole("worker_memory", 128, least=1),
         origin=fields.origin(()),
+        origins={str(key): fields.origin((key,)) for key in fields.values},
     )
     if app.worker not in (None, "gthread") and "threads" in fields.values:
         fields.problem(("threads",), f"only the worker gthread has threads, and this is {app.worker}")
@@ -581,8 +588,7 @@ def resolve_workers(app: App, facts: Mapping[str, Any]) -> int:
             raise ValueError(f"it is no number up to {_MANY}")
     except (ArithmeticError, ValueError) as error:
         given = ", ".join(f"{name} {facts[name]}" for name in _FACTS)
-        where = f"{app.origin}: apps.{app.name}.workers"
-        raise UserError(f"{where}: {app.workers!r} has no usable value for {given}: {error}") from None
+        raise UserError(f"{app.where('workers')}: {app.workers!r} has no usable value for {given}: {error}") from None
     return max(1, int(number))
 
 

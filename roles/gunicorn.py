@@ -48,6 +48,8 @@ def instance(app: App, release_id: str, *, replaces: str = "", venv: str = "") -
         strategy=app.strategy,
         replaces=replaces,
         venv=venv,
+        app_set=app.where("app"),
+        worker_set=app.where("worker") if app.worker is not None else "",
         # With this strategy, starting the new one stops the old one.
         stage="switch" if app.strategy == "restart" else "prepare",
     )

@@ -114,10 +114,12 @@ def run(
             continue
         emit("begin", id=resource.id, stage=resource.stage)
         clock = _Clock()
+        warnings: tuple[str, ...] = ()
         try:
             changes = _converge(resource, system, outcome, apply, guard, clock)
             if not apply and not changes and (followed := changed.intersection(resource.follows(system))):
                 changes = [{"key": "follows", "before": None, "after": ", ".join(sorted(followed))}]
+            warnings = resource.warnings(system)
         except Exception as error:  # whatever it is, what was done must be undone
             outcome.failed += 1
             outcome.reason = f"{resource.id}: {_message(error)}"
@@ -133,6 +135,8 @@ def run(
                 outcome.ok += 1
         parts = {"parts": clock.parts} if len(clock.parts) > 1 else {}
         emit("resource", id=resource.id, stage=resource.stage, seconds=clock.seconds, **parts, **result)
+        for text in warnings:
+            emit("notice", level="warning", text=text)
     _settle(outcome, guard, system, emit)
     if outcome.reason is not None and outcome.applied:
         failure = failure or Failure(resource=outcome.applied[-1][0], message=outcome.reason)

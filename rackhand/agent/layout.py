@@ -8,7 +8,7 @@
 /opt/rackhand/uv/DIGEST                    the uv that makes them
 /opt/rackhand/boot                         starts, at boot, what `current` names
 /run/systemd/system/UNIT                   the unit of one instance: a copy of its release's
-/run/rackhand-APP/ID-N/                    the socket of one instance, and which files it has loaded
+/run/rackhand-APP/ID-N/                    the socket of one instance, which files it has loaded, what it is
 /var/lib/rackhand/runs/RUN.jsonl           the events of a run
 /var/lib/rackhand/runs/last                link to those of the last one
 /var/lib/rackhand/guard/                   what is put back unless a change is confirmed
@@ -108,3 +108,5 @@ FAILED = "failed"
 UNIT, SOCKET, HOLDER = "unit.service", "app.socket", "app.service"
 #: In an instance's runtime folder: a digest of what it was started from.
 LOADED = "loaded"
+#: In an instance's runtime folder, written by its first worker: what the application is, as JSON.
+APPLICATION = "application.json"

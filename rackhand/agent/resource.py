@@ -98,6 +98,10 @@ class Resource:
     def undo(self, system: System, before: State, failure: Failure) -> None:
         """Takes back an apply when the run fails later on. What has no effect on traffic has nothing to undo."""
 
+    def warnings(self, system: System) -> tuple[str, ...]:
+        """What its user should know of it, once it is as wanted."""
+        return ()
+
     def matters_after(self, undone: Sequence[tuple[Resource, State]]) -> bool:
         """For a kind that observes: whether what it asks must be so again after these changes were undone."""
         return True

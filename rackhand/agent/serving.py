@@ -23,6 +23,10 @@ PREFIX_HEADER = "X-Rackhand-Prefix"
 STARTED_FROM = ("code", "env", "gunicorn.conf.py", "serve.py", layout.UNIT, "venv", "venv/.rackhand")
 
 
+#: Characters that are read of what an instance says of itself.
+_LARGEST_NOTE = 2**16
+
+
 @dataclass(frozen=True, kw_only=True)
 class Serving:
     """What is current of one application: an instance, and the socket that it answers on."""
@@ -161,6 +165,29 @@ def _identity(path: str, status: os.stat_result) -> str:
     """As `find -printf '%p %i %C@'` writes it."""
     seconds, fraction = divmod(status.st_ctime_ns, 10**9)
     return f"{path} {status.st_ino} {seconds}.{fraction:09d}0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application:
+    """What an instance's first worker has found its application to be. `refused` says why no such worker can serve it:
+    `setting`, the one that says otherwise, `why`, and what to `write` there."""
+
+    refused: Mapping[str, str] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def application(system: System, app: str, instance: str) -> Application:
+    """What the application is, as far as it is noted yet. Its user may have written anything there, or a link to what
+    it may not read."""
+    path = system.path(f"{layout.runtime(app, instance)}/{layout.APPLICATION}")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, encoding="utf-8") as file:
+            noted = json.loads(file.read(_LARGEST_NOTE))
+        refused = noted["refused"] and {key: str(noted["refused"][key]) for key in ("setting", "why", "write")}
+        return Application(refused=refused or None, warnings=tuple(map(str, noted["warnings"])))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return Application()
 
 
 def memory(unit: Unit) -> int:

@@ -32,6 +32,7 @@ class Step(Resource):
     breaks: type[Exception] | None = None
     works: bool = True
     undo_breaks: bool = False
+    warning: str = ""
 
     @property
     def name(self) -> str:
@@ -54,6 +55,9 @@ class Step(Resource):
             Path(system.path(self.step)).write_text(f"{self.value} {self.password}")
         if self.breaks is not None:
             raise self.breaks(f"{self.step} broke")
+
+    def warnings(self, system: System) -> tuple[str, ...]:
+        return (f"{self.step} {self.actual(system)['value']}: {self.warning}",) if self.warning else ()
 
     def undo(self, system: System, before: State, failure: Failure) -> None:
         self._note(system, "undo")
@@ -154,6 +158,17 @@ def test_a_check_applies_nothing(trial: Trial) -> None:
     trial.run(Step(step="a"), Step(step="b"), apply=False)
     assert trial.notes == []
     assert trial.statuses == {"step:a": "changed", "step:b": "changed"}
+
+
+@pytest.mark.parametrize("apply", [True, False])
+def test_warnings_of_what_is_there(trial: Trial, apply: bool) -> None:
+    """They are told in every run, of what is as wanted by then, and fail none; of what has failed the failure is."""
+    trial.has(a="new")
+    trial.run(Step(step="a", warning="slow"), Step(step="b", warning="old"), Step(step="c"), apply=apply)
+    assert trial.notices == [("warning", "a new: slow"), ("warning", f"b {'new' if apply else None}: old")]
+    assert trial.outcome.reason is None
+    trial.run(Step(step="d", warning="no", breaks=ResourceError))
+    assert trial.notices == []
 
 
 def test_the_first_failure_ends_the_run(trial: Trial) -> None:

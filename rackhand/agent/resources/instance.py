@@ -23,13 +23,18 @@ START_TIMEOUT = 100
 LOG_LINES = 40
 
 
+class Unservable(ResourceError):
+    """An application that its workers cannot serve."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Instance(Resource):
     """`health` is the path that must answer with a status of 200 to 299, within `timeout` seconds of the start;
     `prefix` is the part of it under which nginx serves the application. A new instance must stay healthy for `settle`
     seconds before it counts as started. An instance called `replaces` does not count: another one is started in its
     place. `drain` is how many seconds the old instance may take to end. `venv` is the environment that it uses, where
-    that is a part of the plan.
+    that is a part of the plan. `app_set` and `worker_set` are where the inventory says which object is served, and by
+    which workers, if it does.
 
     Whatever is wrong with an instance, a new one is started beside it. Only with the strategy `restart` the old one is
     stopped first; systemd holds the socket meanwhile, so that requests wait."""
@@ -46,6 +51,8 @@ class Instance(Resource):
     strategy: Strategy = "beside"
     replaces: str = ""
     venv: str = ""
+    app_set: str = ""
+    worker_set: str = ""
 
     @property
     def name(self) -> str:
@@ -87,6 +94,12 @@ class Instance(Resource):
     def _health(self, system: System, instance: str, timeout: float = 5) -> str:
         return serving.health(system, self._socket(instance), self.health, self.prefix, timeout)
 
+    def warnings(self, system: System) -> tuple[str, ...]:
+        unit = serving.running(system, self.app, self.release)
+        if unit is None:
+            return ()
+        return serving.application(system, self.app, layout.instance_of(unit["Id"])).warnings
+
     def apply(self, system: System, actual: State) -> None:
         here = serving.current(system).get(self.app)
         old = self._old(system)
@@ -103,7 +116,8 @@ class Instance(Resource):
             system.systemctl("start", unit, timeout=START_TIMEOUT + self.drain)
             self._wait(system, instance)
         except (ResourceError, CommandError, OSError) as error:
-            log = self._log(system, unit, since)
+            # Of what cannot be served all is said.
+            log = () if isinstance(error, Unservable) else self._log(system, unit, since)
             self._take_back(system, instance, here)
             if not any(past.id == self.release and past.order for past in serving.history(system, self.app)):
                 serving.mark_failed(system, self.app, self.release, str(error))
@@ -183,6 +197,7 @@ class Instance(Resource):
             health = self._health(system, instance, patience)
             patience = min(5, patience * 2)
             now = time.monotonic()
+            self._check_application(system, instance)
             if health == "ok" and now >= settled:
                 return
             if not health.startswith("status") or health == "status 503":  # no answer yet, or not ready yet
@@ -196,6 +211,18 @@ class Instance(Resource):
             if unit["ActiveState"] in ("failed", "inactive") or unit["NRestarts"] != "0":
                 raise ResourceError("the application ended instead of staying up")
             time.sleep(POLL)
+
+    def _check_application(self, system: System, instance: str) -> None:
+        """Raises Unservable when the application is none that its workers can serve."""
+        refused = serving.application(system, self.app, instance).refused
+        if refused is None:
+            return
+        place, advice = self.app_set, ""
+        if refused["setting"] == "worker" and self.worker_set:
+            place, advice = self.worker_set, f": write {refused['write']}, or leave it out"
+        elif refused["setting"] == "worker":
+            advice = f": write worker: {refused['write']}"
+        raise Unservable(f"{place}: {refused['why']}{advice}")
 
     def _log(self, system: System, unit: str, since: float) -> tuple[str, ...]:
         """What the application and systemd said since it was started: the first traceback, or else the last lines."""
