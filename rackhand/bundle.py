@@ -7,12 +7,13 @@ import re
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rackhand.agent import files
 from rackhand.errors import UserError
+from rackhand.protocol import Protocol, protocol
 
 #: Never part of a release: what tools leave behind, and what must not leave the controller.
 IGNORED = frozenset(
@@ -41,10 +42,13 @@ class Bundle:
     archive: str
     requirements: str
     data: bytes = field(repr=False)
+    #: What objects of the code speak, as far as its source tells.
+    protocols: Mapping[str, Protocol] = field(default_factory=dict)
 
 
-def bundle(name: str, folder: Path) -> Bundle:
-    """Packs the folder of an application. The same content gives the same bytes. Raises UserError."""
+def bundle(name: str, folder: Path, objects: Iterable[str] = ()) -> Bundle:
+    """Packs the folder of an application. The same content gives the same bytes. Of these objects it is to say what
+    they speak. Raises UserError."""
     buffer = io.BytesIO()
     entries: list[files.Entry] = []
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
@@ -77,6 +81,7 @@ def bundle(name: str, folder: Path) -> Bundle:
         archive=hashlib.sha256(data).hexdigest(),
         requirements=read_requirements(name, folder),
         data=data,
+        protocols={app: speaks for app in objects if (speaks := protocol(folder, app)) is not None},
     )
 
 

@@ -1,10 +1,22 @@
 """What the inventory may ask for although there is something better: told once, before any host is changed."""
 
+from __future__ import annotations
+
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rackhand.bundle import Bundle
-from rackhand.settings import App, HostSettings
+from rackhand.bundle import Bundle, names
+from rackhand.inventory import shown
+from rackhand.settings import App, HostSettings, resolve_workers
+
+if TYPE_CHECKING:
+    from rackhand.target import Target
+
+#: Packages that serve, reload or debug an application while it is written.
+_DEVELOPMENT = {"aiohttp-devtools", "fastapi-cli", "flask-debugtoolbar", "hupper", "livereload", "watchgod"}
+_EXTRA = re.compile(r"^\s*fastapi\s*\[[^]]*\bstandard\b", re.MULTILINE | re.IGNORECASE)
 
 
 def cautions(hosts: Iterable[HostSettings], bundles: Mapping[Path, Bundle]) -> tuple[str, ...]:
@@ -13,23 +25,44 @@ def cautions(hosts: Iterable[HostSettings], bundles: Mapping[Path, Bundle]) -> t
     return tuple(dict.fromkeys(found))
 
 
+def shortages(target: Target) -> Iterator[str]:
+    """One sentence for each application of a host whose workers may take more memory than that has."""
+    for app in target.apps:
+        workers, has = resolve_workers(app, target.facts), target.facts["memory_mb"]
+        if app.workers != "auto" and workers * app.worker_memory > has:
+            yield (
+                f"{app.where('workers')}: {workers} workers of {app.worker_memory} MiB each need "
+                f"{workers * app.worker_memory} MiB, and {target.settings.name} has {has}: write auto, or say in "
+                "worker_memory what one takes"
+            )
+
+
 def _of(app: App, host: HostSettings, bundles: Mapping[Path, Bundle]) -> Iterator[str]:
-    if app.server != "uvicorn":
-        return
+    requirements = bundles[app.path].requirements
+    unfit = sorted(names(requirements) & _DEVELOPMENT) + ["fastapi[standard]"] * bool(_EXTRA.search(requirements))
+    if unfit:
+        yield (
+            f"{shown(app.path)}: the requirements of {app.name} have {' and '.join(unfit)}, a development server: it "
+            "does not serve here, and has no place on a host. Better: require it for development only"
+        )
+    if app.server == "uvicorn":
+        yield _of_uvicorn(app, host, bundles)
+
+
+def _of_uvicorn(app: App, host: HostSettings, bundles: Mapping[Path, Bundle]) -> str:
     # Loaded only where there is something to say: plans are not made of it here.
     from rackhand.target import Target
     from roles import serving
 
     of = Target(settings=host, facts={}, bundles={app.name: bundles[app.path]}, apps=(app,), uv="")
-    where = f"{app.origin}: apps.{app.name}.server: "
+    where = app.where("server")
     if serving.is_asgi(app, of):
-        yield where + (
-            "Uvicorn alone manages its workers less well than Gunicorn does: one that hangs is not replaced. "
+        return (
+            f"{where}: Uvicorn alone manages its workers less well than Gunicorn does: one that hangs is not replaced. "
             "Better: server: gunicorn"
         )
-    else:
-        yield where + (
-            "a WSGI application on Uvicorn is experimental: each request goes through an adapter and a thread, and a "
-            "worker that hangs is not replaced. Better: server: gunicorn with worker: sync, or with worker: gthread "
-            "and threads"
-        )
+    return (
+        f"{where}: a WSGI application on Uvicorn is experimental: each request goes through an adapter and a thread, "
+        "and a worker that hangs is not replaced. Better: server: gunicorn with worker: sync, or with worker: gthread "
+        "and threads"
+    )

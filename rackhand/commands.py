@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rackhand import PROJECT
 from rackhand.bundle import Bundle, bundle
-from rackhand.cautions import cautions
+from rackhand.cautions import cautions, shortages
 from rackhand.conversation import Conversation, Event, who
 from rackhand.errors import UserError
 from rackhand.fleet import Fleet
@@ -146,6 +146,8 @@ def _converge(
         return uv.path.read_bytes() if digest == uv.digest else blob(digest)
 
     planned = plan(target, PROVISION if run.command == "provision" else DEPLOY)
+    if run.command != "provision":
+        yield from ({"event": "warning", "text": text} for text in shortages(target))
     yield from _run(conversation, planned, run, host=host, blob=data)
 
 
@@ -280,7 +282,11 @@ def _apps(host: HostSettings, only: str | None) -> tuple[App, ...]:
 def _bundles(targets: Iterable[HostSettings]) -> dict[Path, Bundle]:
     """Each application's folder is packed once, however many hosts get it."""
     folders = {app.path: app.name for host in targets for app in host.apps}
-    return {path: bundle(name, path) for path, name in folders.items()}
+    unsaid = {(app.path, app.app) for host in targets for app in host.apps if app.worker is None}
+    return {
+        folder: bundle(name, folder, sorted(app for path, app in unsaid if path == folder))
+        for folder, name in folders.items()
+    }
 
 
 def _rollback_release(

@@ -30,7 +30,7 @@ Kind = Literal["ssh", "local"]
 # starts with a small letter or `_`, and may hold `-`, which systemd reads as a slash in names that it
 # unescapes. What remains is valid for both, and as it is in paths and in a Python identifier.
 _APP_NAME = re.compile(r"[a-z][a-z0-9_]{0,22}")
-_MODULE_OBJECT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+_MODULE_OBJECT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(\(\))?", re.ASCII)
 # What nginx takes literally everywhere, in no need of quotes or percent signs.
 _ROUTE = re.compile(r"/|(/(?!\.{1,2}(/|$))[A-Za-z0-9._~@+-]+)+")
 _HEALTH = re.compile(r"/[A-Za-z0-9._~@+/%?=&-]*")

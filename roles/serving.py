@@ -3,12 +3,10 @@
 from rackhand.agent import layout
 from rackhand.agent.serving import PREFIX_HEADER, STARTED_FROM
 from rackhand.bundle import names
+from rackhand.protocol import FRAMEWORKS, Protocol
 from rackhand.settings import App, resolve_workers
 from rackhand.target import Target
 from rackhand.templates import render
-
-#: Frameworks that speak ASGI: an application that requires one gets Uvicorn workers, unless it says otherwise.
-_ASGI_FRAMEWORKS = frozenset({"fastapi", "starlette", "litestar", "quart", "sanic", "blacksheep", "channels"})
 
 #: The group that nginx's workers run as on Debian and Ubuntu.
 WEB_GROUP = "www-data"
@@ -19,13 +17,17 @@ RELEASE = "@RELEASE@"
 
 
 def worker(app: App, target: Target) -> str:
-    return worker_for(app, target.bundles[app.name].requirements)
+    bundle = target.bundles[app.name]
+    return worker_for(app, bundle.requirements, bundle.protocols.get(app.app))
 
 
-def worker_for(app: App, requirements: str) -> str:
+def worker_for(app: App, requirements: str, speaks: Protocol | None) -> str:
+    """The kind of workers that the inventory names; else one by what the application speaks; where its source does not
+    tell, by the frameworks that it requires."""
     if app.worker is not None:
         return app.worker
-    return "uvicorn" if names(requirements) & _ASGI_FRAMEWORKS else "sync"
+    frameworks = {FRAMEWORKS[name] for name in names(requirements) & FRAMEWORKS.keys()}
+    return "uvicorn" if speaks == "asgi" or speaks is None and "asgi" in frameworks else "sync"
 
 
 def is_asgi(app: App, target: Target) -> bool:

@@ -19,12 +19,15 @@ FRAMEWORKS = {
     **{"bottle": "Bottle", "pyramid": "Pyramid"},
 }
 INTERFACES = {"asgi3": "an ASGI application", "asgi2": "an ASGI 2 application", "wsgi": "a WSGI application"}
-#: By the kind of workers: what they speak, as messages call them, and what speaks the other protocol.
+#: By the kind of workers: what they speak, as messages call them, and what speaks the other protocol. The last two are
+#: those of Uvicorn without Gunicorn.
 KINDS = {
     "uvicorn": ("asgi", "Uvicorn's workers", "sync or gthread"),
     "asgi": ("asgi", "Gunicorn's asgi workers", "sync or gthread"),
     "sync": ("wsgi", "sync workers", "uvicorn or asgi"),
     "gthread": ("wsgi", "gthread workers", "uvicorn or asgi"),
+    "uvicorn alone": ("asgi", "Uvicorn", "sync or gthread, with server: gunicorn"),
+    "adapter": ("wsgi", "Uvicorn's adapter for WSGI", "uvicorn"),
 }
 
 
@@ -160,7 +163,7 @@ def warnings(application: Any, worker: str) -> Any:
                 f"{len(waiting)} of {len(views)} endpoints are async def ({', '.join(waiting[:3])}): under Flask each "
                 "keeps a worker's thread busy until it is done, as def would, and costs more: write def, or use FastAPI"
             )
-    if worker == "uvicorn":
+    if worker.startswith("uvicorn"):
         lacking = [name for name in ("uvloop", "httptools") if importlib.util.find_spec(name) is None]
         if lacking:
             yield f"{' and '.join(lacking)} cannot be imported: Uvicorn is slower without: require uvicorn[standard]"

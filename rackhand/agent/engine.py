@@ -136,7 +136,7 @@ def run(
         parts = {"parts": clock.parts} if len(clock.parts) > 1 else {}
         emit("resource", id=resource.id, stage=resource.stage, seconds=clock.seconds, **parts, **result)
         for text in warnings:
-            emit("notice", level="warning", text=text)
+            emit("warning", text=text)
     _settle(outcome, guard, system, emit)
     if outcome.reason is not None and outcome.applied:
         failure = failure or Failure(resource=outcome.applied[-1][0], message=outcome.reason)

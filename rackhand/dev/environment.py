@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rackhand.bundle import read_requirements, uv_program, with_server
 from rackhand.errors import UserError
+from rackhand.protocol import protocol
 from rackhand.settings import App
 from rackhand.uv import cache_folder
 from roles.serving import worker_for
@@ -39,7 +40,7 @@ class Needs:
 def needs(app: App) -> Needs:
     """Raises UserError."""
     own = read_requirements(app.name, app.path)
-    worker = worker_for(app, own)
+    worker = worker_for(app, own, protocol(app.path, app.app))
     asgi = worker in ("uvicorn", "asgi")
     return Needs(asgi=asgi, requirements=f"{with_server(own, worker)}{_RELOADERS[asgi]}\n")
 

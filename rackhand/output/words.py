@@ -28,7 +28,10 @@ def told(event: Event, report: Report, *, diff: bool, width: int | None = None) 
         case "run":
             yield ((_header(report), "quiet"),)
         case "warning":
-            yield ((f"warning: {event['text']}", "changed"),)
+            if name:
+                yield from _said(report, name, "warning", "changed", event["text"])
+            else:
+                yield ((f"warning: {event['text']}", "changed"),)
         case "interrupt":
             yield (("interrupted: hosts stop before their switch; Ctrl-C again leaves them to themselves", "failed"),)
         case "upload":
@@ -77,7 +80,7 @@ def _of_another(report: Report, host: str, run: str, event: Event) -> Iterator[L
             text = f"changed {event['id']}"
         case "resource" if event["status"] == "failed":
             text = f"failed {event['id']}: {event['message']}"
-        case "notice":
+        case "notice" | "warning":
             text = event["text"]
         case "end":
             text = how_it_ended({"end": event})
@@ -128,7 +131,7 @@ def _log(event: Event) -> Iterator[Line]:
         yield from _block("\n".join(event["log"]), deeper=2)
 
 
-_NOTICES: dict[str, tuple[str, Tone]] = {"warning": ("warning", "changed"), "error": ("error", "failed")}
+_NOTICES: dict[str, tuple[str, Tone]] = {"error": ("error", "failed")}
 
 
 def duration(seconds: float) -> str:

@@ -131,6 +131,10 @@ class Trial:
         return {event["id"]: event["status"] for event in self.events if event["event"] == "resource"}
 
     @property
+    def warnings(self) -> list[str]:
+        return [event["text"] for event in self.events if event["event"] == "warning"]
+
+    @property
     def notices(self) -> list[tuple[str, str]]:
         return [(event["level"], event["text"]) for event in self.events if event["event"] == "notice"]
 
@@ -165,10 +169,10 @@ def test_warnings_of_what_is_there(trial: Trial, apply: bool) -> None:
     """They are told in every run, of what is as wanted by then, and fail none; of what has failed the failure is."""
     trial.has(a="new")
     trial.run(Step(step="a", warning="slow"), Step(step="b", warning="old"), Step(step="c"), apply=apply)
-    assert trial.notices == [("warning", "a new: slow"), ("warning", f"b {'new' if apply else None}: old")]
+    assert trial.warnings == ["a new: slow", f"b {'new' if apply else None}: old"]
     assert trial.outcome.reason is None
     trial.run(Step(step="d", warning="no", breaks=ResourceError))
-    assert trial.notices == []
+    assert trial.warnings == []
 
 
 def test_the_first_failure_ends_the_run(trial: Trial) -> None:

@@ -86,6 +86,21 @@ def test_values_of_any_kind_are_shown_on_one_line(value: object, text: str) -> N
     assert lines[-1] == f"      k: {text} → (none)"
 
 
+WARNINGS: list[Event] = [
+    {"event": "warning", "text": "web.yml:3: better not"},
+    {"event": "warning", "host": "lab1", "text": "api: debug mode is on"},
+]
+
+
+def test_a_warning_is_told_and_fails_nothing() -> None:
+    """Of the inventory, or of a host; programs get it as its own event."""
+    lines = shown(run("lab1"), *WARNINGS, end(ok=3), done())
+    assert lines[1:3] == ["warning: web.yml:3: better not", "lab1  warning  api: debug mode is on"]
+    assert lines[-1] == "lab1: all 3 as wanted, nothing to change (0.60 s)"
+    *_, recap = map(json.loads, shown(run("lab1"), *WARNINGS, end(ok=3), done(), json=True))
+    assert recap["exit_code"] == 0
+
+
 def test_a_check_says_what_would_change() -> None:
     lines = shown(run("lab1", check=True), *CHANGED, end(ok=3, changed=1), done())
     assert lines[:2] == [

@@ -19,9 +19,10 @@ from rackhand.agent.plan import Plan
 from rackhand.agent.resource import Resource
 from rackhand.agent.resources import File, Instance, Link, Packages, Release, Sshd, SystemdUnit, Virtualenv, firewall
 from rackhand.bundle import Bundle
-from rackhand.cautions import cautions
+from rackhand.cautions import cautions, shortages
 from rackhand.inventory import Origin
 from rackhand.planning import Role, plan
+from rackhand.protocol import Protocol
 from rackhand.settings import (
     Allowed,
     App,
@@ -91,6 +92,13 @@ def check(name: str, text: str) -> None:
     assert text == path.read_text(encoding="utf-8"), f"{name}: see the top of {Path(__file__).name}"
 
 
+def without_the_loader(text: str) -> str:
+    """The text of a configuration but for what is in each of them, word for word."""
+    loader = (TEMPLATES / "application.py").read_text(encoding="utf-8")
+    assert loader in text
+    return text.replace(loader, "# application.py\n")
+
+
 def ids(resources: Iterable[Resource]) -> str:
     """A line for each resource, with digests that change with every template left out."""
     lines = "".join(f"{resource.stage:8} {resource.id}\n" for resource in resources)
@@ -114,7 +122,7 @@ def test_gunicorn_configuration(worker: Any) -> None:
     app = replace(ASYNC_API if worker in ("uvicorn", "asgi") else SYNC_API, worker=worker)
     text = serving.configuration(app, target(app))
     ast.parse(text)
-    check(f"gunicorn.conf.py.{worker}", text.replace((TEMPLATES / "application.py").read_text(), "# application.py\n"))
+    check(f"gunicorn.conf.py.{worker}", without_the_loader(text))
 
 
 @pytest.mark.parametrize("app", [ASYNC_API, replace(SYNC_API, worker=None)], ids=lambda app: app.name)
@@ -123,7 +131,7 @@ def test_uvicorn_alone(app: App) -> None:
     app = replace(app, server="uvicorn")
     text = serving.configuration(app, target(app))
     ast.parse(text)
-    check(f"serve.py.{app.name}", text)
+    check(f"serve.py.{app.name}", without_the_loader(text))
     (unit,) = serving.units(app).values()
     check(f"{app.name}.uvicorn.unit.service", unit)
     assert "gunicorn" not in unit
@@ -146,6 +154,36 @@ def test_cautions() -> None:
         "worker: gthread and threads",
     )
     assert cautions([target(ASYNC_API, SYNC_API).settings], bundles) == ()
+
+
+@pytest.mark.parametrize(
+    ("requirements", "unfit"),
+    [
+        ("flask\nlivereload==2.7\nflask-debugtoolbar\n", "flask-debugtoolbar and livereload"),
+        ("FastAPI[standard, all]>=0.1\n", "fastapi[standard]"),
+        ("fastapi==0.165 \\\n    --hash=sha256:0\nfastapi_cli==0.1\n", "fastapi-cli"),
+        ("fastapi[standard-no-fastapi-cloud-cli]\nuvicorn[standard]\n", "fastapi[standard]"),
+        ("uvicorn[standard]\nflask\nwerkzeug\n# livereload\n", None),
+    ],
+)
+def test_development_servers_are_told_of(requirements: str, unfit: str | None) -> None:
+    bundles = {SYNC_API.path: replace(BUNDLES["sync_api"], requirements=requirements)}
+    told = cautions([target(SYNC_API).settings], bundles)
+    assert [f"the requirements of sync_api have {unfit}, a development server" in text for text in told] == (
+        [] if unfit is None else [True]
+    )
+
+
+@pytest.mark.parametrize(
+    ("workers", "worker_memory", "told"),
+    [("auto", 9999, 0), (32, 128, 0), (33, 128, 1), ("cores * 2", 1024, 0), ("cores * 2", 1025, 1)],
+)
+def test_workers_above_memory_are_told_of(workers: int | str, worker_memory: int, told: int) -> None:
+    """With the line, and what they need; `auto` never is."""
+    app = replace(SYNC_API, workers=workers, worker_memory=worker_memory)
+    texts = list(shortages(target(app)))
+    assert len(texts) == told
+    assert all("apps.sync_api.workers: " in text and "and web1 has 4096: write auto" in text for text in texts)
 
 
 @pytest.mark.parametrize(
@@ -363,11 +401,18 @@ def test_a_release_is_what_its_instance_runs() -> None:
     ],
 )
 def test_worker_by_default(requirements: str, worker: str) -> None:
-    """An application that requires an ASGI framework, and does not say how it is served, gets Uvicorn workers."""
+    """An application that requires an ASGI framework, and does not say how it is served, gets Uvicorn workers; unless
+    its source tells what it speaks."""
     app = replace(SYNC_API, worker=None)
-    of = replace(target(app), bundles={"sync_api": replace(BUNDLES["sync_api"], requirements=requirements)})
+    bundle = replace(BUNDLES["sync_api"], requirements=requirements)
+    of = replace(target(app), bundles={"sync_api": bundle})
     assert serving.worker(app, of) == worker
     assert serving.worker(replace(app, worker="asgi"), of) == "asgi"
+    protocols: list[tuple[Protocol, str]] = [("asgi", "uvicorn"), ("wsgi", "sync")]
+    for speaks, by_source in protocols:
+        told = replace(of, bundles={"sync_api": replace(bundle, protocols={app.app: speaks})})
+        assert serving.worker(app, told) == by_source
+        assert serving.worker(replace(app, app="other:app"), told) == worker
 
 
 @pytest.mark.parametrize(("cores", "memory", "workers"), [(1, 4096, 2), (8, 4096, 9), (8, 512, 4), (2, 64, 1)])
