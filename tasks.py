@@ -123,6 +123,14 @@ def dev(
     _end(dev(options, app=app, every=all, port=port))
 
 
+@host_command
+def advise(options: Options, app: str | None = None) -> int:
+    """How applications would best be served, and why; on the hosts that --host names, or in general."""
+    from rackhand.advise import advise
+
+    return advise(options, app=app)
+
+
 @task(help={"name": "of the lab"}, auto_shortflags=False)
 def demo(_: Context, name: str = "demo") -> None:
     """Boot a lab host, provision it, deploy both example applications, and show where they are."""
@@ -255,6 +263,7 @@ namespace = Collection(
     releases,
     inventory,
     dev,
+    advise,
     demo,
     test,
     faults,

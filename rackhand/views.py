@@ -17,7 +17,7 @@ from rackhand.tables import table
 
 def facts(options: Options) -> int:
     """Prints the facts of hosts."""
-    answers, report = gather(options, _facts)
+    answers, report = gather(options, ask_facts)
     shown = {
         host: {name: fact for name, fact in answer.items() if name != "apps"} | {"apps": sorted(answer["apps"])}
         for host, answer in answers.items()
@@ -32,10 +32,10 @@ def facts(options: Options) -> int:
                 fact = printable(fact)
                 text = ", ".join(map(str, fact)) if isinstance(fact, list) else "-" if fact is None else fact
                 print(f"  {name.ljust(width)}  {text}")
-    return _complain(report)
+    return complain(report)
 
 
-def _facts(host: HostSettings, conversation: Conversation) -> dict[str, Any]:
+def ask_facts(host: HostSettings, conversation: Conversation) -> dict[str, Any]:
     return conversation.facts
 
 
@@ -52,7 +52,7 @@ def status(options: Options, *, app: str | None) -> int:
         print(table(header, [_status_row(host, row) for host, rows in found.items() for row in rows]))
         for host, last in ((host, last_runs[host]) for host in found if host in last_runs):
             print(printable(f"{host}: {run_in_words(last)} {how_it_ended(last)}"))
-    return _complain(report)
+    return complain(report)
 
 
 def _status(host: HostSettings, conversation: Conversation) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def releases(options: Options, *, app: str | None) -> int:
         print(table(("HOST", "APP", "RELEASE", "LAST MADE CURRENT", "BY RUN", ""), rows))
     elif answers:
         print("no releases: nothing has been deployed yet")
-    return _complain(report)
+    return complain(report)
 
 
 def _releases(host: HostSettings, conversation: Conversation) -> list[dict[str, Any]]:
@@ -145,7 +145,7 @@ def _json_lines(found: dict[str, list[dict[str, Any]]]) -> None:
             print(json.dumps({"host": host, **row}))
 
 
-def _complain(report: Report) -> int:
+def complain(report: Report) -> int:
     for name, host in report.hosts.items():
         if host.reason:
             print(f"{name}: {printable(host.reason)}", file=sys.stderr)

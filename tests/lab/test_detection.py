@@ -1,7 +1,6 @@
 """What an application is, is found out by its own workers on the host: what they cannot serve never gets traffic."""
 
 import re
-from pathlib import Path
 
 import httpx
 import pytest
@@ -66,7 +65,7 @@ def test_factories(site: Site, host: LabHost) -> None:
     served(host)
 
 
-def test_warnings(site: Site, host: LabHost, tmp_path: Path) -> None:
+def test_warnings(site: Site, host: LabHost) -> None:
     """They are told by every run that looks at the instance, in every form, and fail none."""
     site.variables["apps"]["sync_api"]["workers"] = 1000
     with (site.apps / "sync_api" / "requirements.txt").open("a") as file:
@@ -87,7 +86,7 @@ def test_warnings(site: Site, host: LabHost, tmp_path: Path) -> None:
         file.write('\n\n@app.get("/later")\nasync def later() -> str:\n    return "later"\n')
     told = [
         "sync_api: debug mode is on: error pages show code and variables to everybody: turn it off",
-        "sync_api: 1 of 8 endpoints are async def (later): under Flask each",
+        "sync_api: 1 of 7 endpoints are async def (later): under Flask each",
     ]
     deployed = site.deploy("web1")
     again = site.invoke("deploy", "--host", "web1")
