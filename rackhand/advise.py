@@ -73,12 +73,16 @@ def _lines(
 
 def _seen(found: Findings) -> Iterator[str]:
     yield found.framework or "no framework that is known here"
-    yield f"{found.asynchronous + found.plain} endpoints ({found.asynchronous} async def, {found.plain} def)"
+    yield f"{_count(found.asynchronous + found.plain, 'endpoint')} ({found.asynchronous} async def, {found.plain} def)"
     for hints, what in ((found.websockets, "WebSockets"), (found.streams, "streams")):
         if hints:
             yield f"{what} ({hints[0].where})"
     if found.blocking:
-        yield f"{len(found.blocking)} calls that hold up an event loop"
+        yield f"{_count(len(found.blocking), 'call')} in async def that would hold up an event loop"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + "s" * (number != 1)
 
 
 def _value(now: str | int | None) -> str:
