@@ -95,3 +95,21 @@ def test_warnings(site: Site, host: LabHost) -> None:
     assert again.code == 0
     assert all(f"web1  warning  {one}" in again.out for one in told)
     assert httpx.get(f"http://{host.address}/sync-api/health").status_code == 200
+
+
+def test_advice_for_a_host(site: Site, host: LabHost) -> None:
+    """A host that is named is asked how much it has; what the inventory says otherwise is told with its line."""
+    site.variables["apps"]["sync_api"]["workers"] = 1000
+    with (site.apps / "sync_api" / "access_report" / "log.py").open("a") as file:
+        file.write("\n\nimport sqlite3\n")
+    site.write()
+    result = site.invoke("advise", "--host", "web1", "--app", "sync_api")
+    assert result.code == 0
+    assert re.match(r"sync_api on web1 \(\d+ cores, \d+ MiB\): Flask, 5 endpoints \(0 async def, 5 def\)\n", result.out)
+    assert re.search(
+        r"^workers +1000 +auto .*: \d+ for \d+ cores and \d+ MiB; 1000 of 128 MiB each do not fit$", result.out, re.M
+    )
+    assert f"    workers: auto  # {line_of(site, 'sync_api', 'workers')} is 1000\n" in result.out
+    assert "    threads: 4  # " in result.out
+    (told,) = site.invoke("advise", "--host", "web1", "--app", "sync_api", "--json").events
+    assert (told["host"], told["app"]) == ("web1", "sync_api")
