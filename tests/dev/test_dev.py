@@ -241,6 +241,18 @@ def test_a_mistake_from_the_beginning_waits_for_its_repair(tmp_path: Path) -> No
         dev.until("/a/b/c%20d", lambda a: a.text == "['/a/b', '/c d', '/a/b/c%20d', '127.0.0.1']")
 
 
+@pytest.mark.parametrize("name", ["async_api", "sync_api"])
+def test_factories(apps: Path, tmp_path: Path, name: str) -> None:
+    """As on a host, with either protocol, and whether or not the call is written."""
+    shutil.copytree(apps / name, tmp_path / name)
+    with (tmp_path / name / "app.py").open("a") as file:
+        file.write("\n\ndef make(debug=False):\n    return app\n")
+    own = declared(tmp_path)[name] | {"app": "app:make()" if name == "async_api" else "app:make"}
+    write_inventory(tmp_path, h={name: own})
+    with Dev(tmp_path, "--app", name) as dev:
+        dev.until(f"{own['route']}/health", lambda answer: answer.status_code == 200)
+
+
 def invoke(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """A `./invoke dev` that is expected to end by itself."""
     return subprocess.run(

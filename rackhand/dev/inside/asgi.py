@@ -6,17 +6,21 @@ Uvicorn's own root_path wants it.
 
 import ctypes
 import os
+import runpy
 import signal
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.importer import import_from_string
 
 # Ends with the process that has started it, however that ended: prctl's PR_SET_PDEATHSIG.
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+#: What `module:object` names, or makes when it is a factory: as on hosts.
+resolved = runpy.run_path(str(Path(__file__).parents[3] / "templates" / "application.py"))["resolved"]
 
 _Message = MutableMapping[str, Any]
 
@@ -24,7 +28,7 @@ _Message = MutableMapping[str, Any]
 def application() -> Any:
     """The application; in the place of one that cannot be loaded, what is wrong with it, until the next edit."""
     try:
-        return import_from_string(sys.argv[1])
+        return resolved(sys.argv[1])[0]
     except (Exception, SystemExit):
         traceback.print_exc()
         text = traceback.format_exc().encode()

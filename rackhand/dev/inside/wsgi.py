@@ -4,13 +4,13 @@ Arguments: `module:object`, the path of a socket, the application's prefix. The 
 """
 
 import ctypes
-import functools
-import importlib
 import os
+import runpy
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from werkzeug.serving import is_running_from_reloader, run_simple
@@ -18,14 +18,16 @@ from werkzeug.serving import is_running_from_reloader, run_simple
 # Ends with the process that has started it, however that ended: prctl's PR_SET_PDEATHSIG.
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
+#: What `module:object` names, or makes when it is a factory: as on hosts.
+resolved = runpy.run_path(str(Path(__file__).parents[3] / "templates" / "application.py"))["resolved"]
+
 _Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 def application() -> _Application:
     """The application; in the place of one that cannot be loaded, one that says what is wrong, until the next edit."""
-    module, _, name = sys.argv[1].partition(":")
     try:
-        found: _Application = functools.reduce(getattr, name.split("."), importlib.import_module(module))  # type: ignore[assignment]
+        found: _Application = resolved(sys.argv[1])[0]
         return found
     except (Exception, SystemExit) as error:
         traceback.print_exc()
