@@ -56,7 +56,15 @@ def _lines(
     host: str | None, app: App, facts: Mapping[str, Any] | None, found: Findings, given: Advice
 ) -> Iterator[str]:
     where = "" if facts is None else f" on {host} ({facts['cores']} cores, {facts['memory_mb']} MiB)"
-    yield f"{app.name}{where}: {', '.join(_seen(found))}"
+    made_with = found.framework or "no framework that is known here"
+    endpoints = found.asynchronous + found.plain
+    yield (
+        f"{app.name}{where}: {made_with}, {endpoints} endpoint{'s' * (endpoints != 1)} "
+        f"({found.asynchronous} async def, {found.plain} def)"
+    )
+    for hints, what in ((found.websockets, "WebSockets"), (found.streams, "streams")):
+        if hints:
+            yield f"{what}: {', '.join(hint.where for hint in hints)}"
     yield ""
     rows = [(one.setting, _value(one.now), str(one.better), one.why) for one in given.recommendations]
     yield table(("SETTING", "NOW", "BETTER", "WHY"), rows)
@@ -69,20 +77,6 @@ def _lines(
     else:
         yield "Its settings are as they should be."
     yield ""
-
-
-def _seen(found: Findings) -> Iterator[str]:
-    yield found.framework or "no framework that is known here"
-    yield f"{_count(found.asynchronous + found.plain, 'endpoint')} ({found.asynchronous} async def, {found.plain} def)"
-    for hints, what in ((found.websockets, "WebSockets"), (found.streams, "streams")):
-        if hints:
-            yield f"{what} ({hints[0].where})"
-    if found.blocking:
-        yield f"{_count(len(found.blocking), 'call')} in async def that would hold up an event loop"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + "s" * (number != 1)
 
 
 def _value(now: str | int | None) -> str:
