@@ -152,7 +152,7 @@ def test_damage_is_seen_and_repaired(site: Site, host: LabHost, name: str) -> No
 BAD = {
     "does not import": ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
     "ends while it starts": ("import os; os._exit(7)", "instance:sync_api"),
-    "has no such object": ("del app", "'app'"),
+    "has no such object": ("del app", "apps.sync_api.app: the module app has no app"),
     "answers with an error": (
         "app.view_functions['health'] = lambda: ('out of order', 500)",
         "/sync-api/health on its own socket: status 500",
