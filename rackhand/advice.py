@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rackhand.bundle import ASGI_WORKERS
 from rackhand.findings import Findings, Hint
 from rackhand.settings import App, resolve_workers
 
@@ -42,7 +43,7 @@ class Advice:
 
 def advice(found: Findings, app: App, worker: str, facts: Mapping[str, Any] | None = None) -> Advice:
     """`worker` is the kind of workers that the application has now. With the facts of a host, reasons have numbers."""
-    speaks_asgi = found.protocol == "asgi" or found.protocol is None and worker in ("uvicorn", "asgi")
+    speaks_asgi = found.protocol == "asgi" or found.protocol is None and worker in ASGI_WORKERS
     better, why = _worker(found, speaks_asgi, worker)
     recommended = [
         Recommendation(setting="server", now=app.server, better="gunicorn", why=_SERVER),

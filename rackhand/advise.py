@@ -7,10 +7,8 @@ from typing import Any
 
 from rackhand.advice import Advice, Recommendation, advice
 from rackhand.bundle import read_requirements
-from rackhand.commands import Options, gather, hosts
-from rackhand.errors import UserError
+from rackhand.commands import Options, gather, hosts, no_such_app
 from rackhand.findings import Findings, findings
-from rackhand.inventory import did_you_mean
 from rackhand.protocol import protocol
 from rackhand.settings import App
 from rackhand.tables import table
@@ -24,11 +22,7 @@ def advise(options: Options, *, app: str | None) -> int:
     targets = hosts(replace(options, host=options.host or "all"))
     chosen = [(host.name, one) for host in targets for one in host.apps if app in (None, one.name)]
     if not chosen:
-        declared = sorted({one.name for host in targets for one in host.apps})
-        if app is None or not declared:
-            raise UserError("no application is declared: see the guide, docs/guide.md, for `apps:`")
-        hint = did_you_mean(app, declared) or f" (there are: {', '.join(declared)})"
-        raise UserError(f"--app {app}: no host has an application of this name{hint}")
+        raise no_such_app(targets, app)
     if options.host is None:
         # What is declared alike for several hosts is advised on once.
         for one in {repr(one): one for _, one in chosen}.values():

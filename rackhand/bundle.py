@@ -34,6 +34,10 @@ SERVER_REQUIREMENTS = {
 }
 
 
+#: The kinds of workers that speak ASGI; the others speak WSGI.
+ASGI_WORKERS = frozenset({"uvicorn", "asgi"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
     """`code` lists the code's files with their digests; `archive` is the digest of the tar file in `data`."""
@@ -134,7 +138,7 @@ def names(requirements: str) -> frozenset[str]:
 
 def with_server(requirements: str, worker: str, server: str = "gunicorn") -> str:
     """The requirements with those of the application server added."""
-    asgi = worker in ("uvicorn", "asgi")
+    asgi = worker in ASGI_WORKERS
     kinds: tuple[str, ...]
     if server == "uvicorn":
         kinds = ("uvicorn",) if asgi else ("uvicorn", "adapter")

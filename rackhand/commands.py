@@ -26,7 +26,7 @@ from rackhand.cautions import cautions, shortages
 from rackhand.conversation import Conversation, Event, who
 from rackhand.errors import UserError
 from rackhand.fleet import Fleet
-from rackhand.inventory import Inventory, load_inventory
+from rackhand.inventory import Inventory, did_you_mean, load_inventory
 from rackhand.job import Blob, Job, Work
 from rackhand.output import choose
 from rackhand.profile import age, profile
@@ -277,6 +277,15 @@ def _apps(host: HostSettings, only: str | None) -> tuple[App, ...]:
         declared = ", ".join(app.name for app in host.apps) or "none"
         raise UserError(f"--app {only}: {host.name} has no application of this name (it has: {declared})")
     return chosen
+
+
+def no_such_app(targets: Iterable[HostSettings], name: str | None) -> UserError:
+    """What to tell where no host declares an application of this name, or any at all."""
+    declared = sorted({app.name for host in targets for app in host.apps})
+    if name is None or not declared:
+        return UserError("no application is declared: see the guide, docs/guide.md, for `apps:`")
+    hint = did_you_mean(name, declared) or f" (there are: {', '.join(declared)})"
+    return UserError(f"--app {name}: no host has an application of this name{hint}")
 
 
 def _bundles(targets: Iterable[HostSettings]) -> dict[Path, Bundle]:

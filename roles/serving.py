@@ -2,7 +2,7 @@
 
 from rackhand.agent import layout
 from rackhand.agent.serving import PREFIX_HEADER, STARTED_FROM
-from rackhand.bundle import names
+from rackhand.bundle import ASGI_WORKERS, names
 from rackhand.protocol import FRAMEWORKS, Protocol
 from rackhand.settings import App, resolve_workers
 from rackhand.target import Target
@@ -32,7 +32,7 @@ def worker_for(app: App, requirements: str, speaks: Protocol | None) -> str:
 
 def is_asgi(app: App, target: Target) -> bool:
     """Whether the application speaks ASGI; the others speak WSGI."""
-    return worker(app, target) in ("uvicorn", "asgi")
+    return worker(app, target) in ASGI_WORKERS
 
 
 def prefix(app: App) -> str:

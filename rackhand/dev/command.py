@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rackhand import PROJECT
-from rackhand.commands import Options, hosts
+from rackhand.commands import Options, hosts, no_such_app
 from rackhand.dev.environment import Needs, make, needs
 from rackhand.dev.gateway import Gateway
 from rackhand.dev.processes import Process
 from rackhand.errors import UserError
-from rackhand.inventory import did_you_mean, shown
+from rackhand.inventory import shown
 from rackhand.settings import App, HostSettings
 from rackhand.tables import table
 from roles.serving import prefix
@@ -64,11 +64,7 @@ def chosen(targets: Iterable[HostSettings], name: str | None) -> tuple[App, ...]
                     f"{app.name} and {other} have the same route, {app.route}, on different hosts: say --host"
                 )
     if not found:
-        declared = sorted({app.name for host in targets for app in host.apps})
-        if name is None or not declared:
-            raise UserError("no application is declared: see the guide, docs/guide.md, for `apps:`")
-        hint = did_you_mean(name, declared) or f" (there are: {', '.join(declared)})"
-        raise UserError(f"--app {name}: no host has an application of this name{hint}")
+        raise no_such_app(targets, name)
     return tuple(found.values())
 
 

@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from rackhand.bundle import read_requirements, uv_program, with_server
+from rackhand.bundle import ASGI_WORKERS, read_requirements, uv_program, with_server
 from rackhand.errors import UserError
 from rackhand.protocol import protocol
 from rackhand.settings import App
@@ -41,7 +41,7 @@ def needs(app: App) -> Needs:
     """Raises UserError."""
     own = read_requirements(app.name, app.path)
     worker = worker_for(app, own, protocol(app.path, app.app))
-    asgi = worker in ("uvicorn", "asgi")
+    asgi = worker in ASGI_WORKERS
     return Needs(asgi=asgi, requirements=f"{with_server(own, worker)}{_RELOADERS[asgi]}\n")
 
 

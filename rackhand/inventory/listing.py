@@ -7,10 +7,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from rackhand.errors import UserError
 from rackhand.inventory.documents import Unsafe
 from rackhand.inventory.inventory import Host, Inventory
-from rackhand.inventory.names import did_you_mean
 
 Masked = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -32,13 +30,9 @@ def listed_host(host: Host, masked: Masked) -> str:
     return _json(_variables(host, masked))
 
 
-def graph(inventory: Inventory, name: str = "all") -> str:
-    """A group, the groups below it and their hosts, as a tree. Raises UserError for a group that there is not."""
-    if name not in inventory.groups:
-        raise UserError(
-            f"--group {name}: no group of the inventory has this name{did_you_mean(name, inventory.groups)}"
-        )
-    return "\n".join(_branches(inventory, name, 0))
+def graph(inventory: Inventory) -> str:
+    """All groups, the groups below them and their hosts, as a tree."""
+    return "\n".join(_branches(inventory, "all", 0))
 
 
 def _branches(inventory: Inventory, name: str, depth: int) -> Iterator[str]:
