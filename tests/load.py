@@ -186,11 +186,14 @@ class Load:
         for traffic in self._traffic:
             for kind, share in _SHARES.items():
                 rate = self._rate * share
+                # Spread in time: the longest gap between answers is to be the server's, not that between bursts.
+                offset = list(_SHARES).index(kind) / len(_PLAIN)
                 if kind.startswith("kept"):
                     for number in range(_KEPT):
-                        tasks.add(asyncio.create_task(self._kept(traffic, kind, rate / _KEPT, number)))
+                        turn = (number + offset) / _KEPT
+                        tasks.add(asyncio.create_task(self._kept(traffic, kind, rate / _KEPT, turn)))
                 else:
-                    tasks.add(asyncio.create_task(self._single(traffic, kind, rate)))
+                    tasks.add(asyncio.create_task(self._single(traffic, kind, rate, offset)))
             if traffic.slow:
                 tasks.add(asyncio.create_task(self._slow(traffic)))
             if traffic.streams:
@@ -202,10 +205,10 @@ class Load:
                 task.cancel()
             _, endless = await asyncio.wait(endless, timeout=1)
 
-    async def _single(self, traffic: Traffic, kind: Kind, rate: float) -> None:
+    async def _single(self, traffic: Traffic, kind: Kind, rate: float, offset: float) -> None:
         """A connection for each request, however long the one before takes."""
         begun: set[asyncio.Task[None]] = set()
-        async for number in self._ticks(rate):
+        async for number in self._ticks(rate, offset):
             begun.add(asyncio.create_task(self._alone(traffic, kind, number)))
         await asyncio.gather(*begun)
 
@@ -223,10 +226,10 @@ class Load:
         async with _Connection(self._address) as connection:
             return await connection.exchange(request)
 
-    async def _kept(self, traffic: Traffic, kind: Kind, rate: float, number: int) -> None:
+    async def _kept(self, traffic: Traffic, kind: Kind, rate: float, offset: float) -> None:
         """One request after the other on a connection, until the server says that it closes it."""
         connection: _Connection | None = None
-        async for turn in self._ticks(rate, offset=number / _KEPT):
+        async for turn in self._ticks(rate, offset):
             if connection is not None and connection.over:
                 self._closed_idle += connection.closed_idle
                 await connection.close()
@@ -318,8 +321,9 @@ class Load:
             )  # fmt: skip
             await asyncio.sleep(ECHO if error else 0)
 
-    async def _ticks(self, rate: float, offset: float = 0.0) -> AsyncIterator[int]:
-        """Numbers at even times; one that comes late is not left out."""
+    async def _ticks(self, rate: float, offset: float) -> AsyncIterator[int]:
+        """Numbers at even times, the first one after `offset`, a part of what is between two; one that comes late is
+        not left out."""
         start = time.monotonic() + offset / rate
         for number in itertools.count():
             while (ahead := start + number / rate - time.monotonic()) > 0:
