@@ -181,6 +181,12 @@ FILE_CASES = (
     ),
 )
 
+#: nginx reloads when it has been told to: this waits until the workers from before have ended.
+RELOAD = (
+    "old=$(pgrep -P $(cat /run/nginx.pid)); nginx -s reload; "
+    "for pid in $old; do while kill -0 $pid 2>/dev/null; do sleep 0.1; done; done"
+)
+
 #: What is done on a real host to the resource of each kind that needs one. In a script, `$release`, `$unit`, `$socket`
 #: and `$venv` are those of the application `shop`; its release is at `$home`. The first of every kind are done
 #: together, and so on; what starts something comes before what would keep it from starting.
@@ -257,7 +263,7 @@ HOST_DAMAGES: Mapping[str, Mapping[str, str]] = {
         "broken": "echo '}' >> etc/nginx/conf.d/rackhand.conf",
         "put right, not loaded": (
             "cp etc/nginx/conf.d/rackhand.conf root/site;"
-            "echo >> etc/nginx/conf.d/rackhand.conf; systemctl reload nginx;"
+            f"echo >> etc/nginx/conf.d/rackhand.conf; {RELOAD};"
             "mv root/site etc/nginx/conf.d/rackhand.conf"
         ),
         "owner": "chown www-data etc/nginx/conf.d/rackhand.conf",

@@ -116,8 +116,11 @@ class RealHost:
             "venv": layout.venv(venv.key),
         }
         assignments = "".join(f"{name}={value};" for name, value in variables.items())
-        # What an earlier test has retired may drain still, and would change while this one looks.
-        drained = "while systemctl list-units --state=deactivating 'rackhand-*' | grep -q rackhand; do sleep 0.1; done;"
+        # What an earlier test has retired or reloaded may drain still, and would change while this one looks.
+        drained = (
+            "while systemctl list-units --state=deactivating 'rackhand-*' | grep -q rackhand"
+            " || pgrep -f '^nginx: worker process is shutting down' > /dev/null; do sleep 0.1; done;"
+        )
         self.host.run(["sh", "-ec", f"cd /; {drained}{assignments}{script}"])
 
     def repairs(self, *damages: tuple[str, str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from testinfra.host import Host as Eye
 
 from rackhand.lab import Lab, LabHost
+from tests.contract import RELOAD
 from tests.lab.site import Site
 
 SERVED = {"async_api": "/async-api/health", "sync_api": "/sync-api/health"}
@@ -77,12 +78,6 @@ def test_the_host_is_as_the_roles_say(site: Site, host: LabHost, eye: Callable[[
 
 #: Where an instance is not as wanted, another one is started beside it, made current, and the first one retired.
 ANOTHER = {"instance", "current", "retired"}
-
-#: nginx reloads when it has been told to: this waits until the workers from before have ended.
-RELOAD = (
-    "old=$(pgrep -P $(cat /run/nginx.pid)); nginx -s reload; "
-    "for pid in $old; do while kill -0 $pid 2>/dev/null; do sleep 0.1; done; done"
-)
 
 #: By name: what somebody does to the host by hand, and the kinds of resources that see it.
 DAMAGE = {
