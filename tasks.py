@@ -64,8 +64,15 @@ def releases(options: Options, app: str | None = None) -> int:
     return views.releases(options, app=app)
 
 
+_VAULT = {
+    "vault_id": "label@FILE, label@SCRIPT or label@prompt",
+    "vault_password_file": "file or script with the password",
+    "ask_vault_pass": "ask for the password",
+}
+
+
 @task(
-    iterable=["inventory", "extra_vars"],
+    iterable=["inventory", "extra_vars", "vault_id", "vault_password_file"],
     help={
         "list": "all groups and the variables of all hosts, as JSON",
         "graph": "groups and hosts as a tree",
@@ -73,6 +80,7 @@ def releases(options: Options, app: str | None = None) -> int:
         "blame": "with --host: every place that sets this variable, or a part of it (apps.shop.workers); the last wins",
         "inventory": "inventory file, folder or script, or hosts and a comma; may be repeated (default: inventory/)",
         "extra_vars": "variable as k=v, JSON or @file, stronger than the inventory; may be repeated",
+        **_VAULT,
     },
     auto_shortflags=False,
 )
@@ -80,19 +88,26 @@ def inventory(
     _: Context,
     inventory: list[str],
     extra_vars: list[str],
+    vault_id: list[str],
+    vault_password_file: list[str],
     list: bool = False,
     graph: bool = False,
     host: str | None = None,
     blame: str | None = None,
+    ask_vault_pass: bool = False,
 ) -> None:
     """What ansible-inventory prints: --list, --graph or --host; and with --blame, where a variable was set."""
     from rackhand import inventory_command
 
-    _end(
-        inventory_command.show(
-            all_of_it=list, tree=graph, blame=blame, host=host, sources=inventory, extra_vars=extra_vars
-        )
+    options = Options(
+        host=host,
+        inventory=inventory,
+        extra_vars=extra_vars,
+        vault_id=vault_id,
+        vault_password_file=vault_password_file,
+        ask_vault_pass=ask_vault_pass,
     )
+    _end(inventory_command.show(options, all_of_it=list, tree=graph, blame=blame))
 
 
 @task(
@@ -238,6 +253,43 @@ def lab_ssh(_: Context, host: str = "lab1", name: str = "demo") -> None:
     _end(commands.ssh(name, host))
 
 
+@task(
+    iterable=["vault_id", "vault_password_file"],
+    help={"name": "of the variable", **_VAULT},
+    auto_shortflags=False,
+)
+def vault_encrypt(
+    _: Context,
+    vault_id: list[str],
+    vault_password_file: list[str],
+    name: str | None = None,
+    ask_vault_pass: bool = False,
+) -> None:
+    """Print a value encrypted, as it goes into a file of variables; it is asked for, or read from a pipe."""
+    from rackhand import vault_commands
+
+    _end(vault_commands.encrypt_value(name, ids=vault_id, files=vault_password_file, ask=ask_vault_pass))
+
+
+@task(
+    positional=["file"],
+    iterable=["vault_id", "vault_password_file"],
+    help={"file": "encrypted as a whole, or with encrypted values", **_VAULT},
+    auto_shortflags=False,
+)
+def vault_view(
+    _: Context,
+    file: str,
+    vault_id: list[str],
+    vault_password_file: list[str],
+    ask_vault_pass: bool = False,
+) -> None:
+    """Print what is encrypted in a file."""
+    from rackhand import vault_commands
+
+    _end(vault_commands.view(file, ids=vault_id, files=vault_password_file, ask=ask_vault_pass))
+
+
 def _end(code: int) -> None:
     if code:
         raise Exit(code=code)
@@ -250,6 +302,10 @@ for _name, _task in {"up": lab_up, "down": lab_down, "status": lab_status, "ssh"
 _bench = Collection("bench")
 _bench.add_task(bench_provision, name="provision")
 _bench.add_task(bench_serve, name="serve")
+
+_vault = Collection("vault")
+_vault.add_task(vault_encrypt, name="encrypt")
+_vault.add_task(vault_view, name="view")
 
 namespace = Collection(
     deploy,
@@ -270,3 +326,4 @@ namespace = Collection(
 )
 namespace.add_collection(_lab)
 namespace.add_collection(_bench)
+namespace.add_collection(_vault)

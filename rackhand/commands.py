@@ -26,13 +26,14 @@ from rackhand.cautions import cautions, shortages
 from rackhand.conversation import Conversation, Event, who
 from rackhand.errors import UserError
 from rackhand.fleet import Fleet
-from rackhand.inventory import Inventory, did_you_mean, load_inventory
+from rackhand.inventory import Inventory, Vault, did_you_mean, load_inventory
 from rackhand.job import Blob, Job, Work
 from rackhand.output import choose
 from rackhand.profile import age, profile
 from rackhand.report import Report
 from rackhand.run_log import RunLog
 from rackhand.settings import App, HostSettings, host_settings
+from rackhand.vault_passwords import passwords
 
 if TYPE_CHECKING:
     from rackhand.agent.plan import Plan
@@ -57,6 +58,13 @@ class Options:
     began: float = field(default_factory=age)
     #: The address of a Dask scheduler, whose workers do the work instead of this machine.
     scheduler: str | None = None
+    vault_id: Sequence[str] = ()
+    vault_password_file: Sequence[str] = ()
+    ask_vault_pass: bool = False
+
+    def vault(self) -> Vault:
+        """What is encrypted, with the passwords that the command line names. Raises UserError."""
+        return Vault(passwords(ids=self.vault_id, files=self.vault_password_file, ask=self.ask_vault_pass))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +87,14 @@ def hosts(options: Options) -> tuple[HostSettings, ...]:
         raise UserError("--host is missing: name a host, a group or a pattern; --host all means every host, in words")
     if options.forks < 1:
         raise UserError(f"--forks should be 1 or more, got {options.forks}")
-    inventory = read_inventory(options.inventory, options.extra_vars)
+    inventory = read_inventory(options.inventory, options.extra_vars, options.vault())
     return tuple(host_settings(host, PROJECT) for host in inventory.select(options.host, options.limit))
 
 
-def read_inventory(sources: Sequence[str], extra_vars: Sequence[str]) -> Inventory:
+def read_inventory(sources: Sequence[str], extra_vars: Sequence[str], vault: Vault) -> Inventory:
     """The inventories that are named on the command line, else the default one. Raises UserError."""
     default = os.environ.get("RACKHAND_INVENTORY") or PROJECT / "inventory"
-    inventory = load_inventory(sources or default, PROJECT, extra_vars)
+    inventory = load_inventory(sources or default, PROJECT, extra_vars, vault)
     for warning in inventory.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     return inventory

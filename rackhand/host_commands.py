@@ -18,6 +18,9 @@ _HELP = {
     "extra_vars": "variable as k=v, JSON or @file, stronger than the inventory; may be repeated",
     "forks": "on how many hosts at once",
     "scheduler": "address of a Dask scheduler: its workers do the work, instead of this machine",
+    "vault_id": "label@FILE, label@SCRIPT or label@prompt: a password of Ansible Vault; may be repeated",
+    "vault_password_file": "file or script with a password of Ansible Vault; may be repeated",
+    "ask_vault_pass": "ask for the password of Ansible Vault, if anything is encrypted",
     "json": "JSON lines on standard output, and nothing else",
     "profile": "say at the end, on standard error, where the time went",
     "app": "this application only",
@@ -33,12 +36,15 @@ _SHARED: dict[str, Any] = {
     "extra_vars": None,
     "forks": 20,
     "scheduler": None,
+    "vault_id": None,
+    "vault_password_file": None,
+    "ask_vault_pass": False,
     "json": False,
     "profile": False,
 }
 
 
-_REPEATED = ("extra_vars", "inventory")
+_REPEATED = ("extra_vars", "inventory", "vault_id", "vault_password_file")
 
 
 def host_command(body: Callable[..., int]) -> Task[Callable[..., None]]:

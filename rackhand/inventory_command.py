@@ -3,43 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from rackhand.commands import read_inventory
+from rackhand.agent.redaction import MASK, Redaction
+from rackhand.commands import Options, read_inventory
 from rackhand.errors import UserError
 from rackhand.inventory import Host, did_you_mean
 from rackhand.inventory.listing import graph, listed, listed_host
 from rackhand.tables import table
 
-MASK = "********"
-
 # Names of what is secret wherever it stands.
 _SECRET = re.compile(r"(^|_)(pass|password|passwd|passphrase|secret|token)$", re.IGNORECASE)
 
 
-def show(
-    *,
-    all_of_it: bool,
-    tree: bool,
-    blame: str | None,
-    host: str | None,
-    sources: Sequence[str],
-    extra_vars: Sequence[str],
-) -> int:
-    """Prints what the options ask for. Returns the exit code."""
+def show(options: Options, *, all_of_it: bool, tree: bool, blame: str | None) -> int:
+    """Prints what the options ask for, but for what is secret or stands in an encrypted file. Returns the exit
+    code."""
+    host, vault = options.host, options.vault()
     if sum((all_of_it, tree, host is not None)) != 1:
         raise UserError("give one of --list, --graph and --host H; --blame VAR goes with --host H")
     if blame is not None and host is None:
         raise UserError("--blame needs --host H: a variable has a value for a host")
-    inventory = read_inventory(sources, extra_vars)
+    inventory = read_inventory(options.inventory, options.extra_vars, vault)
+
+    def hidden(variables: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = Redaction(vault.texts)(masked(variables))
+        return found
+
     if all_of_it:
-        print(listed(inventory, masked))
+        print(listed(inventory, hidden))
     elif tree:
         print(graph(inventory))
     else:
         asked = inventory.host(host or "")
-        print(listed_host(asked, masked) if blame is None else blamed(asked, blame))
+        print(listed_host(asked, hidden) if blame is None else vault.hide(blamed(asked, blame)))
     return 0
 
 

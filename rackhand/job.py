@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from rackhand.agent.redaction import OWN_WORDS, Redaction
 from rackhand.conversation import Conversation, Event, Refused
 from rackhand.errors import UserError
 from rackhand.settings import HostSettings
@@ -42,8 +43,11 @@ class Station:
     def do(self, job: Job) -> None:
         """Returns when the host is done with, and everything has been told. What it raises is a defect."""
 
+        redacted = Redaction(job.host.secrets, OWN_WORDS)
+
         def tell(event: Event) -> None:
-            self._tell({**event, "host": job.host.name})
+            # The agent has done so with what it says. What is said here, of a connection that fails, say, comes to it.
+            self._tell({**redacted(event), "host": job.host.name})
 
         if self._cancelled:
             return

@@ -13,7 +13,7 @@ import operator
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar, get_args
 from rackhand.agent.serving import Strategy
 from rackhand.errors import UserError
 from rackhand.inventory import Host, Origin, Variables, did_you_mean, got, shown
+from rackhand.secret_values import SecretValues
 
 Worker = Literal["uvicorn", "sync", "gthread", "asgi"]
 Server = Literal["gunicorn", "uvicorn"]
@@ -41,6 +42,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 #: More workers or threads than this are a slip of the pen.
 _MANY = 1024
+#: Variables of an application shorter than this (`info`, `8080`) are words that stand anywhere.
+_LEAST = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,19 +150,16 @@ class HostSettings:
     ssh: SshSettings | None = None
     firewall: FirewallSettings | None = None
     confirm_within: int = 30
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must be shown nowhere."""
-        own = (self.connection.password, self.connection.become_password)
-        return tuple(secret for secret in own if secret)
+    #: What must be shown nowhere, in each way of writing it.
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 def host_settings(host: Host, project: Path) -> HostSettings:
     """The settings of a host; relative paths in them start at `project`. Raises UserError with one line for each
     mistake."""
     problems: list[str] = []
-    fields = _Fields(host.vars, (), host.vars.lazy, problems)
+    secret = SecretValues(host.vars.vault)
+    fields = _Fields(host.vars, (), host.vars.lazy, problems, secret)
     connection = _connection(fields, host, project)
     settings = HostSettings(
         name=host.name,
@@ -180,7 +180,7 @@ def host_settings(host: Host, project: Path) -> HostSettings:
     fields.refuse_unknown("rackhand_")
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
-    return settings
+    return replace(settings, secrets=secret.all((connection.host, connection.user or "", *connection.ssh_common_args)))
 
 
 def _connection(fields: _Fields, host: Host, project: Path) -> ConnectionSettings:
@@ -271,7 +271,7 @@ def _env(fields: _Fields) -> Iterable[tuple[str, str]]:
     for key in fields.values:
         if not isinstance(key, str) or not _ENV_KEY.fullmatch(key):
             fields.problem((key,), "the name of an environment variable has letters, digits and _, no digit first")
-        yield key, fields.secret(key) or ""
+        yield key, fields.secret(key, least=_LEAST) or ""
 
 
 def _nginx(fields: _Fields) -> NginxSettings:
@@ -452,11 +452,13 @@ class _Fields:
         path: tuple[str | int, ...],
         values: Mapping[Any, Any],
         problems: list[str],
+        secrets: SecretValues,
     ) -> None:
         self.path = path
         self.values = values
         self._variables = variables
         self._problems = problems
+        self._secrets = secrets
         self._asked: set[str] = set()
 
     def origin(self, below: tuple[str | int, ...]) -> Origin:
@@ -472,19 +474,27 @@ class _Fields:
 
     def problem(self, below: tuple[str | int, ...], message: str) -> None:
         path = ".".join(map(str, (*self.path, *below)))
-        self._problems.append(f"{self.origin(below)}: {path}: {message}")
+        self._problems.append(f"{self.origin(below)}: {path}: {self._variables.vault.hide(message)}")
 
-    def convert(self, key: str, convert: Callable[[object], T], default: D) -> T | D:
+    def convert(self, key: str, convert: Callable[[object], T], default: D, *, secret: bool = False) -> T | D:
         self._asked.add(key)
         if key not in self.values:
             return default
         try:
-            return convert(self.values[key])
+            value = self.values[key]
+            if not secret and self.path and self._reveals(value):
+                raise ValueError("was encrypted, and would be readable on the host: only passwords and env are secret")
+            return convert(value)
         except ValueError as error:
             self.problem((key,), str(error))
         except UserError as error:  # Of its template: says where by itself.
             self._problems.append(str(error))
         return default
+
+    def _reveals(self, value: object) -> bool:
+        """Whether an ordinary setting has what was encrypted by itself. A shorter one may be there by chance."""
+        encrypted = [text for text in self._variables.vault.values if len(text) >= _LEAST]
+        return isinstance(value, (str, list)) and any(text in str(value) for text in encrypted)
 
     def required(self, key: str, convert: Callable[[object], T], default: D) -> T | D:
         if key not in self.values:
@@ -497,8 +507,12 @@ class _Fields:
     def word(self, key: str, default: str) -> str:
         return self.convert(key, _word, default)
 
-    def secret(self, key: str) -> str | None:
-        return self.convert(key, partial(_secret, self._written(key)), None)
+    def secret(self, key: str, *, least: int = 1) -> str | None:
+        """A text that is shown nowhere, if it has `least` characters."""
+        text = self.convert(key, partial(_secret, self._written(key)), None, secret=True)
+        if text is not None:
+            self._secrets.add(text, least)
+        return text
 
     def flag(self, key: str, default: bool) -> bool:
         return self.convert(key, _flag, default)
@@ -540,7 +554,7 @@ class _Fields:
         values = self.convert(key, convert, None)
         # Of what is no mapping nothing more can be said.
         problems = [] if values is None else self._problems
-        return _Fields(self._variables, (*self.path, key), values or {}, problems)
+        return _Fields(self._variables, (*self.path, key), values or {}, problems, self._secrets)
 
     def optional(self, key: str) -> _Fields | None:
         """The mapping below a key, or None when it is not set."""

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from rackhand.agent.events import MASK, Emitter
+from rackhand.agent.events import Emitter
 from rackhand.agent.guard import Guard
 from rackhand.agent.plan import Plan
+from rackhand.agent.redaction import MASK
 from rackhand.agent.resource import Failure, Resource, ResourceError, State
 from rackhand.agent.system import CommandError, System
 

@@ -1,4 +1,4 @@
-"""Events: what a run reports, one JSON object a line. The one place where secrets are taken out."""
+"""Events: what a run reports, one JSON object a line."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import IO, Any
 
 from rackhand.agent.channel import write
-
-MASK = "********"
+from rackhand.agent.redaction import OWN_WORDS, Redaction
 
 
 class Emitter:
@@ -21,7 +20,7 @@ class Emitter:
     def __init__(self, channel: int) -> None:
         self._channel: int | None = channel
         self._journal: IO[bytes] | None = None
-        self._secrets: tuple[str, ...] = ()
+        self._hidden = Redaction()
         self._started = time.monotonic()
         self._run: dict[str, str] = {}
         self._log: Callable[[Mapping[str, Any]], None] | None = None
@@ -36,7 +35,7 @@ class Emitter:
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Values that must appear in no event."""
-        self._secrets = tuple(secret for secret in secrets if secret)
+        self._hidden = Redaction(secrets, OWN_WORDS)
 
     def journal(self, path: str) -> None:
         self._journal = open(  # noqa: SIM115  # stays open as long as the process
@@ -71,28 +70,3 @@ class Emitter:
         if self._journal is not None:
             with contextlib.suppress(OSError):
                 os.fdatasync(self._journal.fileno())
-
-    def _masked(self, text: str) -> str:
-        """Secrets may overlap: what any of them covers is hidden."""
-        parts, shown = [], 0
-        for start, end in sorted(span for secret in self._secrets for span in _occurrences(text, secret)):
-            if start >= shown:
-                parts += [text[shown:start], MASK]
-            shown = max(shown, end)
-        return "".join([*parts, text[shown:]])
-
-    def _hidden(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self._masked(value)
-        if isinstance(value, dict):
-            return {key: self._hidden(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [self._hidden(item) for item in value]
-        return value
-
-
-def _occurrences(text: str, secret: str) -> Iterator[tuple[int, int]]:
-    start = text.find(secret)
-    while start >= 0:
-        yield start, start + len(secret)
-        start = text.find(secret, start + 1)

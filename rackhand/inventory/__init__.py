@@ -4,6 +4,7 @@ from rackhand.inventory.documents import Definition, Layer, Origin, got, shown
 from rackhand.inventory.inventory import Group, Host, Inventory, load_inventory
 from rackhand.inventory.names import did_you_mean
 from rackhand.inventory.variables import Variables
+from rackhand.inventory.vault import Vault
 
 __all__ = [
     "Definition",
@@ -13,6 +14,7 @@ __all__ = [
     "Layer",
     "Origin",
     "Variables",
+    "Vault",
     "did_you_mean",
     "got",
     "load_inventory",

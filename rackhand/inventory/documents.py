@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from rackhand.errors import UserError
+from rackhand.inventory.vault import UndecryptableError, Vault, Vaulted, is_encrypted, problem
 
 if TYPE_CHECKING:
     from yaml import SafeLoader as _BaseLoader
@@ -22,7 +23,7 @@ else:
     # libyaml's parser gives the same marks ten times faster, and is not in every build of PyYAML.
     _BaseLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-_NO_VAULT_YET = "vault values are not supported yet"
+_VAULT_TAGS = ("!vault", "!vault-encrypted")
 
 
 class Unsafe(str):
@@ -124,13 +125,14 @@ def shown(path: Path) -> str:
     return str(path) if relative.startswith("..") else relative
 
 
-def read(path: Path) -> Document:
-    """The one YAML or JSON document of a file. Raises UserError with file and line."""
-    return parse(text_of(path), shown(path))
+def read(path: Path, vault: Vault | None = None) -> Document:
+    """The one YAML or JSON document of a file, which may be encrypted as a whole. Raises UserError with file and
+    line."""
+    return parse(text_of(path), shown(path), vault)
 
 
 def text_of(path: Path) -> str:
-    """What a file holds. Raises UserError when it cannot be read as text."""
+    """What a file holds, perhaps encrypted. Raises UserError when it cannot be read as text."""
     file = shown(path)
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -139,19 +141,32 @@ def text_of(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(f"{file}:{line}: is not UTF-8 text") from None
-    if text.startswith("$ANSIBLE_VAULT;"):
-        raise UserError(f"{file}:1: {_NO_VAULT_YET}")
     return text
 
 
-def parse(text: str, file: str) -> Document:
+def decrypted(text: str, file: str, vault: Vault) -> str:
+    """The text of a file that may be encrypted as a whole. Raises UndecryptableError."""
+    if not is_encrypted(text):
+        return text
+    try:
+        return vault.open(text)
+    except UndecryptableError as error:
+        raise UndecryptableError(f"{file}:1: {error}") from None
+
+
+def parse(text: str, file: str, vault: Vault | None = None) -> Document:
     """`read` for text that did not come from a file; `file` is what messages call it."""
+    vault = vault or Vault()
+    encrypted = is_encrypted(text)
+    text = decrypted(text, file, vault)
     loader = _Loader(text)
     try:
         root = loader.get_single_node()
         if root is None:
             return Document(file=file, value=None)
         _refuse(root, lambda node, message: UserError(f"{file}:{node.start_mark.line + 1}: {message}"))
+        if encrypted:
+            vault.note(_texts(root))
         value = loader.construct_document(root)
         if text.lstrip().startswith("{"):
             # JSON is YAML, but for numbers like 1e5, which YAML takes for text.
@@ -173,13 +188,16 @@ def parse(text: str, file: str) -> Document:
 
 
 def json_value(text: str) -> Any:
-    """The value of JSON text, in which Ansible writes an unsafe value as a mapping. Raises ValueError."""
+    """The value of JSON text, in which Ansible writes unsafe and encrypted values as mappings. Raises ValueError."""
     return json.loads(text, object_hook=_tagged)
 
 
 def _tagged(mapping: dict[str, Any]) -> Any:
-    unsafe = mapping.get("__ansible_unsafe")
-    return Unsafe(unsafe) if len(mapping) == 1 and isinstance(unsafe, str) else mapping
+    kinds = {"__ansible_unsafe": Unsafe, "__ansible_vault": Vaulted}
+    for name, text in mapping.items() if len(mapping) == 1 else ():
+        if name in kinds and isinstance(text, str):
+            return kinds[name](text)
+    return mapping
 
 
 class _Loader(_BaseLoader):
@@ -190,22 +208,40 @@ class _Loader(_BaseLoader):
             return {self.construct_object(key, deep=True): self.unsafe(value) for key, value in node.value}
         return Unsafe(self.construct_scalar(node))
 
+    def vaulted(self, node: ScalarNode) -> Vaulted:
+        return Vaulted(node.value)
+
 
 _Loader.add_constructor("!unsafe", _Loader.unsafe)
+for _tag in _VAULT_TAGS:
+    _Loader.add_constructor(_tag, _Loader.vaulted)
 
 
-def _refuse(root: Node, problem: Callable[[Node, str], UserError]) -> None:
-    """Finds what PyYAML would let pass: keys set twice, aliases that contain themselves, encrypted values."""
+def _texts(node: Node) -> Iterator[str]:
+    """The texts and numbers below a node, keys left out, as they are written."""
+    if isinstance(node, MappingNode):
+        for _, value in node.value:
+            yield from _texts(value)
+    elif isinstance(node, SequenceNode):
+        for item in node.value:
+            yield from _texts(item)
+    elif node.tag.endswith((":str", ":int", ":float", "!unsafe")):
+        yield node.value
+
+
+def _refuse(root: Node, refusal: Callable[[Node, str], UserError]) -> None:
+    """Finds what PyYAML would let pass: keys set twice, aliases that contain themselves, `!vault` before what is not
+    encrypted."""
     done: set[int] = set()
     above: set[int] = set()
 
     def visit(node: Node) -> None:
         if id(node) in above:
-            raise problem(node, "an alias refers to what contains it")
+            raise refusal(node, "an alias refers to what contains it")
         if id(node) in done:
             return
-        if node.tag in ("!vault", "!vault-encrypted"):
-            raise problem(node, _NO_VAULT_YET)
+        if node.tag in _VAULT_TAGS and (wrong := problem(node.value if isinstance(node, ScalarNode) else "")):
+            raise refusal(node, wrong)
         if isinstance(node, ScalarNode):
             return
         above.add(id(node))
@@ -216,7 +252,7 @@ def _refuse(root: Node, problem: Callable[[Node, str], UserError]) -> None:
                     before = first.setdefault((key.tag, key.value), key)
                     if before is not key:
                         line = before.start_mark.line + 1
-                        raise problem(key, f"{key.value!r} is set twice, first on line {line}")
+                        raise refusal(key, f"{key.value!r} is set twice, first on line {line}")
                 visit(key)
                 visit(value)
         else:

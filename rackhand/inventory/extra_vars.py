@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rackhand.errors import UserError
 from rackhand.inventory.documents import COMMAND_LINE, Definition, Document, Layer, layer, parse, read
+from rackhand.inventory.vault import Vault
 
 _PLACE = "--extra-vars"
 # A value ends at a space, unless that is inside quotes or a template.
@@ -16,19 +17,19 @@ _PAIR = re.compile(
 )
 
 
-def extra_layer(options: Iterable[str]) -> Layer:
+def extra_layer(options: Iterable[str], vault: Vault | None = None) -> Layer:
     """What the options set; of two that set the same variable the later holds. Raises UserError."""
     merged: dict[str, Definition] = {}
     for option in options:
-        merged.update(_one(option.strip()))
+        merged.update(_one(option.strip(), vault))
     return merged
 
 
-def _one(option: str) -> Layer:
+def _one(option: str, vault: Vault | None) -> Layer:
     if option.startswith("@"):
-        document = read(Path(option[1:]).expanduser())
+        document = read(Path(option[1:]).expanduser(), vault)
     elif option.startswith("{"):
-        document = parse(option, _PLACE)
+        document = parse(option, _PLACE, vault)
     else:
         document = Document(file=_PLACE, value=_pairs(option))
     if not isinstance(document.value, dict):

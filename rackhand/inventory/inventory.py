@@ -11,12 +11,13 @@ from typing import Any
 
 from rackhand.errors import UserError
 from rackhand.inventory import hosts_ini, hosts_list, hosts_script, hosts_yaml, patterns
-from rackhand.inventory.documents import Document, Layer, Origin, parse, shown, text_of
+from rackhand.inventory.documents import Document, Layer, Origin, decrypted, parse, shown, text_of
 from rackhand.inventory.extra_vars import extra_layer
 from rackhand.inventory.graph import Graph, GroupNode, HostNode
 from rackhand.inventory.names import did_you_mean
 from rackhand.inventory.variables import Variables
 from rackhand.inventory.vars_files import VarsFolder
+from rackhand.inventory.vault import Vault
 
 #: What Ansible passes over in a folder of inventories.
 _NOT_INVENTORIES = (
@@ -87,13 +88,17 @@ class Inventory:
 
 
 def load_inventory(
-    sources: str | Path | Sequence[str | Path], project: Path | None = None, extra_vars: Iterable[str] = ()
+    sources: str | Path | Sequence[str | Path],
+    project: Path | None = None,
+    extra_vars: Iterable[str] = (),
+    vault: Vault | None = None,
 ) -> Inventory:
     """Reads inventories with the group_vars/ and host_vars/ beside them, and those in the folder of the project. Each
     is a file, a folder of files or, as text with a comma, a list of hosts. Of several that set the same variable the
-    last wins, the project over all of them, and over that `extra_vars`, which are options like Ansible's `-e`. Raises
-    UserError naming file and line of the first mistake."""
-    on_top = extra_layer(extra_vars)
+    last wins, the project over all of them, and over that `extra_vars`, which are options like Ansible's `-e`. `vault`
+    decrypts what is encrypted, once it is needed. Raises UserError naming file and line of the first mistake."""
+    vault = vault or Vault()
+    on_top = extra_layer(extra_vars, vault)
     graph = Graph()
     places: list[Path] = []
     for source in [sources] if isinstance(sources, (str, Path)) else sources:
@@ -105,7 +110,7 @@ def load_inventory(
         if not files:
             raise UserError(f"{shown(path)}: holds no inventory: add a hosts.yml")
         for file in files:
-            _add(file, graph)
+            _add(file, graph, vault)
         places.append(path if path.is_dir() else path.parent)
     graph.finish()
 
@@ -113,8 +118,8 @@ def load_inventory(
     if project is not None:
         places.append(project)
     folders = list(reversed({place.resolve(): place for place in reversed(places)}.values()))
-    group_vars = [VarsFolder(folder / "group_vars", "group") for folder in folders]
-    host_vars = [VarsFolder(folder / "host_vars", "host") for folder in folders]
+    group_vars = [VarsFolder(folder / "group_vars", "group", vault) for folder in folders]
+    host_vars = [VarsFolder(folder / "host_vars", "host", vault) for folder in folders]
 
     of_groups = {name: [folder.layers(name) for folder in group_vars] for name in graph.groups}
     groups = {node.name: _group(node) for node in graph.groups.values()}
@@ -127,7 +132,8 @@ def load_inventory(
         if project is not None:
             magic["playbook_dir"] = str(project)
         names = tuple(group.name for group in node.all_groups())
-        hosts[node.name] = Host(name=node.name, groups=names, origin=node.origin, vars=Variables(layers, magic))
+        variables = Variables(layers, magic, vault)
+        hosts[node.name] = Host(name=node.name, groups=names, origin=node.origin, vars=variables)
 
     warnings = [*graph.warnings, *(warning for folder in group_vars for warning in folder.warnings(groups))]
     warnings += [warning for folder in host_vars for warning in folder.warnings(hosts)]
@@ -147,7 +153,7 @@ def _inventory_files(source: Path) -> list[Path]:
     ]
 
 
-def _add(file: Path, graph: Graph) -> None:
+def _add(file: Path, graph: Graph, vault: Vault) -> None:
     """Adds what one file says, of whichever kind it is, to the graph."""
     if not file.exists():
         raise UserError(f"{shown(file)}: does not exist")
@@ -157,17 +163,17 @@ def _add(file: Path, graph: Graph) -> None:
         return
     text = text_of(file)
     if file.suffix in (".yml", ".yaml", ".json"):
-        hosts_yaml.add(parse(text, shown(file)), graph)
-    elif not file.suffix and (document := _yaml_in(text, shown(file))) is not None:
+        hosts_yaml.add(parse(text, shown(file), vault), graph)
+    elif not file.suffix and (document := _yaml_in(text, shown(file), vault)) is not None:
         hosts_yaml.add(document, graph)
     else:
-        hosts_ini.add(text, shown(file), graph)
+        hosts_ini.add(decrypted(text, shown(file), vault), shown(file), graph)
 
 
-def _yaml_in(text: str, file: str) -> Document | None:
+def _yaml_in(text: str, file: str, vault: Vault) -> Document | None:
     """The YAML in a file whose name does not say what it is; None when it is none."""
     try:
-        document = parse(text, file)
+        document = parse(text, file, vault)
     except UserError:
         if _LIKE_YAML.match(text):
             raise

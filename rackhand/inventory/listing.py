@@ -9,6 +9,7 @@ from typing import Any
 
 from rackhand.inventory.documents import Unsafe
 from rackhand.inventory.inventory import Host, Inventory
+from rackhand.inventory.vault import Vaulted
 
 Masked = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -59,6 +60,8 @@ def _plain(value: Any) -> Any:
     """What JSON can say, in Ansible's words."""
     if isinstance(value, Unsafe):
         return {"__ansible_unsafe": str(value)}
+    if isinstance(value, Vaulted):
+        return {"__ansible_vault": value.envelope}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -17,6 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rackhand.errors import UserError
 from rackhand.inventory.variables import SelfReferenceError
+from rackhand.inventory.vault import UndecryptableError
 
 
 class TemplateError(Exception):
@@ -28,14 +29,15 @@ def or_undefined(read: Callable[..., Any], *arguments: Any) -> Any:
     that reason."""
     try:
         return read(*arguments)
-    except SelfReferenceError:
+    except (SelfReferenceError, UndecryptableError):
         raise
     except UserError as error:
         return jinja2.StrictUndefined(hint=str(error))
 
 
 def render(source: str, namespace: Mapping[str, Any]) -> Any:
-    """The value of a template. Raises TemplateError, or SelfReferenceError from a variable that it uses."""
+    """The value of a template. Raises TemplateError, or SelfReferenceError or UndecryptableError from a variable that
+    it uses."""
     try:
         template = _compile(source)
         # Jinja writes to the first of these alone.
@@ -47,7 +49,7 @@ def render(source: str, namespace: Mapping[str, Any]) -> Any:
         raise TemplateError(f"is not a valid template: {error.message}") from None
     except jinja2.UndefinedError as error:
         raise TemplateError(error.message) from None
-    except SelfReferenceError:
+    except (SelfReferenceError, UndecryptableError):
         raise
     except Exception as error:  # A template can call anything with anything.
         raise TemplateError(f"its template fails: {error}") from None

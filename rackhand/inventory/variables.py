@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from rackhand.errors import UserError
 from rackhand.inventory.documents import Definition, Layer, Origin, Unsafe, dotted
+from rackhand.inventory.vault import UndecryptableError, Vault, Vaulted
 
 
 class SelfReferenceError(UserError):
@@ -21,18 +23,26 @@ class Variables(Mapping[str, Any]):
     mappings too.
 
     `magic` holds what templates see besides (`inventory_hostname`, `groups`, `hostvars` ...): it is not
-    iterated over, and what files set under these names counts for nothing.
+    iterated over, and what files set under these names counts for nothing. `vault` decrypts values that are
+    encrypted, when they are read.
     """
 
-    def __init__(self, layers: Sequence[Layer], magic: Mapping[str, Any]) -> None:
+    def __init__(self, layers: Sequence[Layer], magic: Mapping[str, Any], vault: Vault) -> None:
         self._layers = tuple(layers)
         self._magic = magic
-        winning: dict[str, Definition] = {name: found for layer in layers for name, found in layer.items()}
-        self._winning = {name: found for name, found in winning.items() if name not in magic}
-        #: The variables as a view whose mappings fill in each template only when it is reached.
-        self.lazy: Mapping[str, Any] = _View(self, self.raw(), ())
+        self.vault = vault
         self._rendered: dict[tuple[str | int, ...], Any] = {}
         self._rendering: list[tuple[str | int, ...]] = []
+
+    @cached_property
+    def _winning(self) -> dict[str, Definition]:
+        winning = {name: found for layer in self._layers for name, found in layer.items()}
+        return {name: found for name, found in winning.items() if name not in self._magic}
+
+    @cached_property
+    def lazy(self) -> Mapping[str, Any]:
+        """The variables as a view whose mappings fill in each template only when it is reached."""
+        return _View(self, self.raw(), ())
 
     def __getitem__(self, name: str) -> Any:
         return plain(self.lazy[name])
@@ -47,7 +57,7 @@ class Variables(Mapping[str, Any]):
         return name in self._winning
 
     def raw(self) -> dict[str, Any]:
-        """The variables with their templates unfilled."""
+        """The variables with their templates unfilled, and each encrypted value as it is."""
         return {name: found.value for name, found in self._winning.items()}
 
     def origin(self, name: str, *path: str | int) -> Origin | None:
@@ -76,7 +86,14 @@ class Variables(Mapping[str, Any]):
             return _View(self, value, path)
         if isinstance(value, list):
             return [self._lazy(item, (*path, index)) for index, item in enumerate(value)]
-        return value
+        return self._reveal(value, path) if isinstance(value, Vaulted) else value
+
+    def _reveal(self, value: Vaulted, path: tuple[str | int, ...]) -> Unsafe:
+        try:
+            return Unsafe(self.vault.reveal(value))
+        except UndecryptableError as error:
+            where = self.origin(str(path[0]), *path[1:])
+            raise UndecryptableError(f"{where}: {dotted(path)}: {error}") from None
 
     def _render(self, source: str, path: tuple[str | int, ...]) -> Any:
         # Imported here because Jinja2 takes longer to load than most inventories, and many have no template.
@@ -93,7 +110,7 @@ class Variables(Mapping[str, Any]):
             try:
                 self._rendered[path] = render(source, self.namespace())
             except TemplateError as problem:
-                raise UserError(f"{where}: {dotted(path)}: {problem}") from None
+                raise UserError(f"{where}: {dotted(path)}: {self.vault.hide(str(problem))}") from None
             finally:
                 self._rendering.pop()
         return self._rendered[path]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from rackhand.errors import UserError
-from rackhand.inventory.documents import HOST, Layer, layer, read, shown
+from rackhand.inventory.documents import HOST, Definition, Layer, layer, read, shown
 from rackhand.inventory.names import did_you_mean
+from rackhand.inventory.vault import HEADER, Vault
 
 _SUFFIXES = ("", ".yml", ".yaml", ".json")
 
@@ -16,9 +18,10 @@ _SUFFIXES = ("", ".yml", ".yaml", ".json")
 class VarsFolder:
     """One group_vars/ or host_vars/ folder, which need not exist. `kind` is what its files are named for."""
 
-    def __init__(self, folder: Path, kind: Literal["group", "host"]) -> None:
+    def __init__(self, folder: Path, kind: Literal["group", "host"], vault: Vault) -> None:
         self._folder = folder
         self._kind = kind
+        self._vault = vault
         entries = folder.iterdir() if folder.is_dir() else ()
         self._entries = {entry.name for entry in entries if not _ignored(entry)}
 
@@ -26,7 +29,7 @@ class VarsFolder:
         """What is set for one group or host: its file, or the files of its folder in alphabetical order."""
         entry = self._entry(name)
         scope = HOST if self._kind == "host" else f"group {name}"
-        return () if entry is None else tuple(filter(None, (_read(file, scope) for file in _files(entry))))
+        return () if entry is None else tuple(filter(None, (_read(file, scope, self._vault) for file in _files(entry))))
 
     def warnings(self, names: Collection[str]) -> Iterator[str]:
         """Files that nothing reads: named for no group or host, or hidden by another one of the same name."""
@@ -63,8 +66,42 @@ def _ignored(entry: Path) -> bool:
     return entry.name.startswith(".") or entry.name.endswith("~")
 
 
-def _read(path: Path, scope: str) -> Layer:
-    document = read(path)
+class _Encrypted(Mapping[str, Definition]):
+    """What an encrypted file sets. It is decrypted for a host that is worked on, not for others."""
+
+    def __init__(self, path: Path, scope: str, vault: Vault) -> None:
+        self._path = path
+        self._scope = scope
+        self._vault = vault
+
+    @cached_property
+    def _layer(self) -> Layer:
+        return _decrypted(self._path, self._scope, self._vault)
+
+    def __getitem__(self, name: str) -> Definition:
+        return self._layer[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layer)
+
+    def __len__(self) -> int:
+        return len(self._layer)
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def _read(path: Path, scope: str, vault: Vault) -> Layer:
+    try:
+        with path.open("rb") as file:
+            encrypted = file.read(len(HEADER)) == HEADER.encode()
+    except OSError:
+        encrypted = False  # what is wrong with it is told below
+    return _Encrypted(path, scope, vault) if encrypted else _decrypted(path, scope, vault)
+
+
+def _decrypted(path: Path, scope: str, vault: Vault) -> Layer:
+    document = read(path, vault)
     if document.value is not None and not isinstance(document.value, dict):
         raise UserError(f"{document.origin()}: should be a mapping of variables")
     return layer(document, variables=document.value, scope=scope)

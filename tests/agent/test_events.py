@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from rackhand.agent.events import MASK, Emitter
+from rackhand.agent.events import Emitter
+from rackhand.agent.redaction import MASK
 
 SENTINEL = "s3nt1nel"
 

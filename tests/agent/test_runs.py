@@ -14,8 +14,9 @@ import pytest
 
 from rackhand.agent import answer, channel, host_log, layout, runs
 from rackhand.agent.channel import Channel
-from rackhand.agent.events import MASK, Emitter
+from rackhand.agent.events import Emitter
 from rackhand.agent.plan import Plan
+from rackhand.agent.redaction import MASK
 
 
 class Agent:

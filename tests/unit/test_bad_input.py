@@ -57,11 +57,22 @@ INVENTORY = {
         "all:\n  vars:\n    x: {{ y }}\n",
         'hosts.yml:3: a value that begins with "{{" needs quotes around it',
     ),
-    "vault value": (
+    "vault value without its body": (
         "all:\n  vars:\n    x: !vault |\n      $ANSIBLE_VAULT;1.1;AES256\n",
-        "hosts.yml:3: vault values are not supported yet",
+        "hosts.yml:3: is encrypted, and damaged: is a line of it missing?",
     ),
-    "vault file": ("$ANSIBLE_VAULT;1.1;AES256\n66\n", "hosts.yml:1: vault values are not supported yet"),
+    "vault value in the clear": (
+        "all:\n  vars:\n    x: !vault hunter2\n",
+        "hosts.yml:3: is not encrypted with Ansible Vault: ansible-vault encrypt_string does it",
+    ),
+    "vault value of an old format": (
+        "all:\n  vars:\n    x: !vault |\n      $ANSIBLE_VAULT;1.0;AES\n      66\n",
+        "hosts.yml:3: is encrypted as 1.0 with AES: only 1.1 and 1.2 with AES256 are known",
+    ),
+    "vault file": (
+        "$ANSIBLE_VAULT;1.1;AES256\n66\n",
+        "hosts.yml:1: is encrypted, and damaged: is a line of it missing?",
+    ),
     "plugin": ("plugin: aws_ec2\n", "hosts.yml:1: inventory plugins are not supported"),
     "misspelt section": (
         "all:\n  children:\n    web:\n      host:\n        web1:\n",
