@@ -111,7 +111,7 @@ def inventory(
 
 
 @task(
-    iterable=["inventory", "extra_vars"],
+    iterable=["inventory", "extra_vars", "vault_id", "vault_password_file"],
     help={
         "app": "the application",
         "all": "every declared application, behind one port",
@@ -119,6 +119,7 @@ def inventory(
         "inventory": "inventory file, folder or script, or hosts and a comma; may be repeated (default: inventory/)",
         "extra_vars": "variable as k=v, JSON or @file, stronger than the inventory; may be repeated",
         "port": "of this machine's loopback interface",
+        **_VAULT,
     },
     auto_shortflags=False,
 )
@@ -126,15 +127,25 @@ def dev(
     _: Context,
     inventory: list[str],
     extra_vars: list[str],
+    vault_id: list[str],
+    vault_password_file: list[str],
     app: str | None = None,
     all: bool = False,
     host: str | None = None,
     port: int = 8000,
+    ask_vault_pass: bool = False,
 ) -> None:
     """Run an application on this machine, under its route, with reload."""
     from rackhand.dev.command import dev
 
-    options = Options(host=host or "all", inventory=tuple(inventory), extra_vars=tuple(extra_vars))
+    options = Options(
+        host=host or "all",
+        inventory=inventory,
+        extra_vars=extra_vars,
+        vault_id=vault_id,
+        vault_password_file=vault_password_file,
+        ask_vault_pass=ask_vault_pass,
+    )
     _end(dev(options, app=app, every=all, port=port))
 
 
@@ -144,6 +155,46 @@ def advise(options: Options, app: str | None = None) -> int:
     from rackhand.advise import advise
 
     return advise(options, app=app)
+
+
+@task(
+    iterable=["inventory", "extra_vars", "fingerprint", "vault_id", "vault_password_file"],
+    help={
+        "host": "host, group or pattern",
+        "fingerprint": "SHA256:… of a key that you have seen on the host itself; may be repeated",
+        "replace": "also where another key is known",
+        "limit": "a further pattern that the hosts must match",
+        "inventory": "inventory file, folder or script, or hosts and a comma; may be repeated (default: inventory/)",
+        "extra_vars": "variable as k=v, JSON or @file, stronger than the inventory; may be repeated",
+        **_VAULT,
+    },
+    auto_shortflags=False,
+)
+def hosts_trust(
+    _: Context,
+    inventory: list[str],
+    extra_vars: list[str],
+    fingerprint: list[str],
+    vault_id: list[str],
+    vault_password_file: list[str],
+    host: str | None = None,
+    limit: str | None = None,
+    replace: bool = False,
+    ask_vault_pass: bool = False,
+) -> None:
+    """Show the keys of hosts, and make them known once you have compared them."""
+    from rackhand.trust import trust
+
+    options = Options(
+        host=host,
+        limit=limit,
+        inventory=inventory,
+        extra_vars=extra_vars,
+        vault_id=vault_id,
+        vault_password_file=vault_password_file,
+        ask_vault_pass=ask_vault_pass,
+    )
+    _end(trust(options, fingerprints=fingerprint, replace=replace))
 
 
 @task(help={"name": "of the lab"}, auto_shortflags=False)
@@ -303,6 +354,9 @@ _bench = Collection("bench")
 _bench.add_task(bench_provision, name="provision")
 _bench.add_task(bench_serve, name="serve")
 
+_hosts = Collection("hosts")
+_hosts.add_task(hosts_trust, name="trust")
+
 _vault = Collection("vault")
 _vault.add_task(vault_encrypt, name="encrypt")
 _vault.add_task(vault_view, name="view")
@@ -327,3 +381,4 @@ namespace = Collection(
 namespace.add_collection(_lab)
 namespace.add_collection(_bench)
 namespace.add_collection(_vault)
+namespace.add_collection(_hosts)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from rackhand import payload
 from rackhand.settings import ConnectionSettings
-from rackhand.transport import Lost, Stream, Unreachable, open_agent
-from rackhand.transport.sudo import advised
+from rackhand.transport import Lost, NoTerminal, Stream, Unreachable, open_agent
+from rackhand.transport.sudo import advised, wants_terminal
 
 if TYPE_CHECKING:
     from rackhand.agent.plan import Plan
@@ -47,8 +47,14 @@ class Conversation:
     def __init__(self, settings: ConnectionSettings, *, install_python: bool = False) -> None:
         """Raises Unreachable and Refused."""
         self._settings = settings
+        try:
+            self._begin(install_python, terminal=False)
+        except NoTerminal:
+            self._begin(install_python, terminal=True)
+
+    def _begin(self, install_python: bool, *, terminal: bool) -> None:
         started = time.monotonic()
-        self._stream: Stream = open_agent(settings, install_python=install_python)
+        self._stream: Stream = open_agent(self._settings, install_python=install_python, terminal=terminal)
         connected = time.monotonic()
         self._buffer = b""
         self._sending = threading.Lock()
@@ -85,7 +91,7 @@ class Conversation:
         if code in (payload.REFUSED, payload.NO_PYTHON) and lines:
             return Refused(lines[-1])
         said = advised("\n".join(lines[-3:])) or f"{reason}, exit code {code}"
-        return Unreachable(f"the agent did not start: {said}")
+        return (NoTerminal if wants_terminal(said) else Unreachable)(f"the agent did not start: {said}")
 
     def events(self) -> Iterator[Event]:
         """What the agent says, until it ends. Raises Lost."""

@@ -8,7 +8,7 @@ from rackhand.agent.redaction import OWN_WORDS, Redaction
 from rackhand.conversation import Conversation, Event, Refused
 from rackhand.errors import UserError
 from rackhand.settings import HostSettings
-from rackhand.transport import Lost, Unreachable
+from rackhand.transport import KeyRefused, Lost, Unreachable
 
 #: The data of a digest, which a host has asked for. It may take a while, and raise Lost.
 Blob = Callable[[str], bytes]
@@ -54,6 +54,10 @@ class Station:
         tell({"event": "connecting"})
         try:
             conversation = Conversation(job.host.connection, install_python=job.install_python)
+        except KeyRefused as error:
+            remedy = f"./invoke hosts.trust --host {job.host.name}{' --replace' if error.changed else ''}"
+            tell({"event": "unreachable", "reason": f"{error} {remedy}"})
+            return
         except Unreachable as error:
             tell({"event": "unreachable", "reason": str(error)})
             return

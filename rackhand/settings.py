@@ -59,6 +59,7 @@ class ConnectionSettings:
     ssh_common_args: tuple[str, ...] = ()
     password: str | None = field(default=None, repr=False)
     become: bool = False
+    become_user: str = "root"
     become_password: str | None = field(default=None, repr=False)
     timeout: int = 10
     python_interpreter: str | None = None
@@ -191,8 +192,6 @@ def _connection(fields: _Fields, host: Host, project: Path) -> ConnectionSetting
         return path
 
     fields.choice("ansible_become_method", ("sudo",), "sudo")
-    # What Rackhand manages belongs to root.
-    fields.choice(fields.last("ansible_become_user", "ansible_sudo_user"), ("root",), "root")
     interpreter = fields.text("ansible_python_interpreter", "auto")
     return ConnectionSettings(
         host=fields.word(fields.last("ansible_host", "ansible_ssh_host"), host.name),
@@ -209,6 +208,7 @@ def _connection(fields: _Fields, host: Host, project: Path) -> ConnectionSetting
         ),
         password=fields.secret(fields.last("ansible_password", "ansible_ssh_pass", "ansible_ssh_password")),
         become=fields.flag("ansible_become", False),
+        become_user=fields.word(fields.last("ansible_become_user", "ansible_sudo_user"), "root"),
         become_password=fields.secret(
             fields.last("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
         ),

@@ -12,6 +12,18 @@ class Unreachable(Exception):
     """No channel to the host's agent: one line that says why and what to do."""
 
 
+class KeyRefused(Unreachable):
+    """The host's key, or that of a jump host, is not known, or is another one than is known."""
+
+    def __init__(self, message: str, *, changed: bool) -> None:
+        super().__init__(message)
+        self.changed = changed
+
+
+class NoTerminal(Unreachable):
+    """The host's sudo wants a terminal."""
+
+
 class Lost(Exception):
     """The channel broke while the agent was at work."""
 
@@ -31,12 +43,12 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
-def open_agent(settings: ConnectionSettings, *, install_python: bool) -> Stream:
-    """Connects and starts the agent. Raises Unreachable."""
+def open_agent(settings: ConnectionSettings, *, install_python: bool, terminal: bool = False) -> Stream:
+    """Connects and starts the agent, with a terminal for sudo if it must be. Raises Unreachable."""
     if settings.kind == "local":
         from rackhand.transport.local import open_local
 
-        return open_local(settings, install_python=install_python)
+        return open_local(settings, install_python=install_python, terminal=terminal)
     # Fabric takes longer to import than a host to be dialled.
     threading.Thread(target=_load, daemon=True).start()
     from rackhand.transport.endpoint import dial, endpoint
@@ -45,7 +57,7 @@ def open_agent(settings: ConnectionSettings, *, install_python: bool) -> Stream:
     dialled = dial(where)
     from rackhand.transport.ssh import open_ssh
 
-    return open_ssh(settings, where, dialled, install_python=install_python)
+    return open_ssh(settings, where, dialled, install_python=install_python, terminal=terminal)
 
 
 def _load() -> None:

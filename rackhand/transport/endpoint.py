@@ -1,5 +1,7 @@
 """Where and how to connect: the inventory's settings with what the SSH configuration adds to them."""
 
+import getpass
+import os
 import re
 import shutil
 import socket
@@ -12,20 +14,34 @@ from pathlib import Path
 from rackhand.errors import UserError
 from rackhand.settings import ConnectionSettings
 
+#: Ways of logging in, by the option that turns each off.
+_METHODS = {
+    "publickey": "pubkeyauthentication",
+    "password": "passwordauthentication",
+    "keyboard-interactive": "kbdinteractiveauthentication",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Seconds for the timeout. `known_as` is the name of its key in the files of known hosts. `gateways` are the jump
-    hosts, the nearest first; `proxy_command` replaces them."""
+    """Seconds for the timeout. `known_as` is the name of its key in the files of known hosts, of which
+    `own_known_hosts` is the one that new keys go into, with the name `hashed` or not. `gateways` are the jump hosts,
+    the nearest first; `proxy_command` replaces them. `agent` is the SSH agent's socket, `methods` are those of logging
+    in."""
 
     host: str
     user: str
     port: int
     timeout: int
     identity_files: tuple[str, ...]
+    certificate_files: tuple[str, ...]
     identities_only: bool
+    agent: str | None
+    methods: frozenset[str]
     password: str | None = field(repr=False)
     known_hosts: tuple[str, ...]
+    own_known_hosts: str | None
+    hashed: bool
     known_as: str
     proxy_command: str | None
     gateways: tuple["Endpoint", ...]
@@ -68,29 +84,53 @@ def _resolve(arguments: tuple[str, ...], host: str, timeout: int, own_key: bool)
     jump = _one(options, "proxyjump")
     command = _one(options, "proxycommand")
     connect_timeout = _one(options, "connecttimeout")
-    identities = [str(Path(path).expanduser()) for path in options.get("identityfile", ())]
     name, user, port = (
         _one(options, "hostname") or host,
         _one(options, "user") or "root",
         int(_one(options, "port") or 22),
     )
+    tokens = {"h": name, "p": str(port), "r": user, "n": host, "u": _me(), "d": str(Path.home())}
+
+    def paths(*found: str) -> tuple[str, ...]:
+        return tuple(str(Path(_expanded(path, tokens)).expanduser()) for path in found if path != "none")
+
+    own = paths(*(_one(options, "userknownhostsfile") or "").split())
+    keys = paths(*options.get("identityfile", ()))
     return Endpoint(
         host=name,
         user=user,
         port=port,
         timeout=int(connect_timeout) if connect_timeout else timeout,
-        identity_files=tuple(path for path in identities if Path(path).is_file()),
+        identity_files=tuple(path for path in keys if Path(path).is_file() or Path(f"{path}.pub").is_file()),
+        certificate_files=paths(*options.get("certificatefile", ())),
         identities_only=own_key or _one(options, "identitiesonly") == "yes",
+        agent=_agent(options, tokens),
+        methods=frozenset(method for method, name in _METHODS.items() if _one(options, name) not in ("no", "false")),
         password=None,
-        known_hosts=tuple(
-            str(Path(path).expanduser())
-            for name in ("userknownhostsfile", "globalknownhostsfile")
-            for path in (_one(options, name) or "").split()
-        ),
+        known_hosts=(*own, *paths(*(_one(options, "globalknownhostsfile") or "").split())),
+        own_known_hosts=own[0] if own else None,
+        hashed=_one(options, "hashknownhosts") == "yes",
         known_as=_one(options, "hostkeyalias") or _address(name, port),
-        proxy_command=_expanded(command, {"h": name, "p": str(port), "r": user, "n": host}) if command else None,
+        proxy_command=_expanded(command, tokens) if command else None,
         gateways=tuple(_gateway(hop, arguments, timeout) for hop in jump.split(",")) if jump else (),
     )
+
+
+def _me() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user that the machine has no name for
+        return str(os.getuid())
+
+
+def _agent(options: dict[str, tuple[str, ...]], tokens: Mapping[str, str]) -> str | None:
+    """Where the SSH agent listens: IdentityAgent, which may name a variable, or else SSH_AUTH_SOCK."""
+    configured = options.get("identityagent", ("SSH_AUTH_SOCK",))[-1]
+    if configured == "SSH_AUTH_SOCK":
+        return os.environ.get(configured)
+    if configured.startswith("$"):
+        return os.environ.get(configured[1:].strip("{}"))
+    return None if configured == "none" else str(Path(_expanded(configured, tokens)).expanduser())
 
 
 def _address(host: str, port: int) -> str:

@@ -53,11 +53,11 @@ class LocalStream:
                 pipe.close()
 
 
-def open_local(settings: ConnectionSettings, *, install_python: bool) -> Stream:
+def open_local(settings: ConnectionSettings, *, install_python: bool, terminal: bool) -> Stream:
     command = payload.command(install_python=install_python, interpreter=settings.python_interpreter)
     if os.geteuid() == 0 or not settings.become:
         return LocalStream(command)
     sudo = Sudo(settings)
-    stream = LocalStream(sudo.wrap(command))
+    stream = LocalStream(sudo.wrap(command, terminal=terminal))
     sudo.authenticate(stream)
     return stream

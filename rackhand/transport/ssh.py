@@ -5,14 +5,12 @@ import contextlib
 import errno
 import hashlib
 import logging
-import shlex
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import paramiko
@@ -21,7 +19,8 @@ from paramiko.hostkeys import InvalidHostKey
 
 from rackhand import payload
 from rackhand.settings import ConnectionSettings
-from rackhand.transport import Lost, Stream, Unreachable
+from rackhand.transport import KeyRefused, Lost, Stream, Unreachable
+from rackhand.transport.authentication import Authentication
 from rackhand.transport.endpoint import Endpoint, dial
 from rackhand.transport.sudo import Sudo
 
@@ -39,24 +38,18 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 class _Refuse(paramiko.MissingHostKeyPolicy):
-    """An unknown host is refused, with the command that would add this very key."""
-
-    def __init__(self, where: Endpoint) -> None:
-        self._where = where
+    """An unknown host is refused."""
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
         kind = key.get_name().removeprefix("ssh-").partition("-")[0]
-        file = Path(self._where.known_hosts[0] if self._where.known_hosts else "~/.ssh/known_hosts").expanduser()
-        folder = "" if file.parent.is_dir() else f"mkdir -p -m 700 {shlex.quote(str(file.parent))} && "
-        line = f"{self._where.known_as} {key.get_name()} {key.get_base64()}"
-        raise Unreachable(
-            f"the host key is not known: {key.get_name()} {_fingerprint(key)}. Compare it with the host's own "
-            f"(ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub), then: "
-            f"{folder}echo {shlex.quote(line)} >> {shlex.quote(str(file))}"
+        raise KeyRefused(
+            f"the host key is not known: {key.get_name()} {fingerprint(key)}. Compare it with the host's own "
+            f"(ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub), then:",
+            changed=False,
         )
 
 
-def _fingerprint(key: paramiko.PKey) -> str:
+def fingerprint(key: paramiko.PKey) -> str:
     digest = hashlib.sha256(key.asbytes()).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
@@ -82,15 +75,28 @@ def _read_host_keys(file: str) -> paramiko.HostKeys:
     return keys
 
 
+def forget_host_keys() -> None:
+    """Has the files of known hosts read again."""
+    _read_host_keys.cache_clear()
+
+
+def known_keys(where: Endpoint) -> list[tuple[str, paramiko.PKey]]:
+    """The keys that are known of a host, each with its file."""
+    return [
+        (file, key) for file in where.known_hosts for key in (_host_keys(file).lookup(where.known_as) or {}).values()
+    ]
+
+
 def connect(where: Endpoint, dialled: socket.socket | OSError | None) -> Connection:
     """An open connection, through the jump hosts if there are any. Raises Unreachable."""
     gateway = None
     for hop in where.gateways:
-        gateway = _open(hop, gateway, None) if gateway else connect(hop, dial(hop))
-    return _open(where, gateway, dialled)
+        gateway = open_one(hop, gateway, None) if gateway else connect(hop, dial(hop))
+    return open_one(where, gateway, dialled)
 
 
-def _open(where: Endpoint, gateway: Connection | None, dialled: socket.socket | OSError | None) -> Connection:
+def open_one(where: Endpoint, gateway: Connection | None, dialled: socket.socket | OSError | None) -> Connection:
+    """A connection, through this jump host or over what was dialled. Raises Unreachable."""
     # Fabric reads no configuration of its own: `ssh -G` has resolved it, with what Fabric does not know.
     connection = Connection(
         where.host,
@@ -100,17 +106,14 @@ def _open(where: Endpoint, gateway: Connection | None, dialled: socket.socket | 
         connect_timeout=where.timeout,
         config=Config(overrides={"load_ssh_configs": False}, lazy=True),
         connect_kwargs={
-            "key_filename": list(where.identity_files),
-            "password": where.password,
-            "allow_agent": not where.identities_only,
-            "look_for_keys": False,
+            "auth_strategy": Authentication(where),
             "banner_timeout": where.timeout + 5,  # longer, so that of silence the first one speaks
             "auth_timeout": where.timeout + 20,
             "channel_timeout": where.timeout,
         },
     )
     client: paramiko.SSHClient = connection.client
-    client.set_missing_host_key_policy(_Refuse(where))
+    client.set_missing_host_key_policy(_Refuse())
     try:
         for file in where.known_hosts:
             for kind, key in (_host_keys(file).lookup(where.known_as) or {}).items():
@@ -123,8 +126,11 @@ def _open(where: Endpoint, gateway: Connection | None, dialled: socket.socket | 
             connection.connect_kwargs["sock"] = dialled
         connection.open()
     except (Unreachable, OSError, EOFError, paramiko.SSHException) as error:
-        _close(connection)
-        raise Unreachable(f"{where.user}@{where.host}:{where.port}: {_reason(error, where)}") from error
+        close(connection)
+        reason = f"{where.user}@{where.host}:{where.port}: {_reason(error, where)}"
+        if isinstance(error, (KeyRefused, paramiko.BadHostKeyException)):
+            raise KeyRefused(reason, changed=not isinstance(error, KeyRefused)) from error
+        raise Unreachable(reason) from error
     transport = client.get_transport()
     assert transport is not None
     transport.set_keepalive(KEEPALIVE)
@@ -152,25 +158,36 @@ class _Proxy(socket.socket):
         super().close()
 
 
+@contextlib.contextmanager
+def way_to(where: Endpoint, gateway: Connection | None) -> Iterator[Any]:
+    """A connection to a host's port, before any SSH. What fails on it is Unreachable."""
+    way: Any = None
+    try:
+        if gateway is not None:
+            way = gateway.transport.open_channel(
+                "direct-tcpip", (where.host, where.port), ("", 0), timeout=where.timeout
+            )
+        else:
+            way = _Proxy(where.proxy_command) if where.proxy_command else dial(where)
+        if isinstance(way, OSError):
+            raise way
+        yield way
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        raise Unreachable(f"{where.user}@{where.host}:{where.port}: {_reason(error, where)}") from error
+    finally:
+        if way is not None and not isinstance(way, OSError):
+            way.close()
+
+
 def _reason(error: Exception, where: Endpoint) -> str:
     """Why there is no connection, and what to do."""
     silent = f"no answer within {where.timeout} s: is the host up, and is this its address and port?"
     match error:
         case paramiko.BadHostKeyException():
-            file = next(file for file in where.known_hosts if _host_keys(file).lookup(where.known_as))
             return (
-                f"THE HOST KEY HAS CHANGED: {_fingerprint(error.key)} instead of {_fingerprint(error.expected_key)}. "
-                "Someone may be in between. Only if you know why it changed: "
-                f"ssh-keygen -f {shlex.quote(file)} -R {shlex.quote(where.known_as)}, and run this again"
+                f"THE HOST KEY HAS CHANGED: {fingerprint(error.key)} instead of {fingerprint(error.expected_key)}. "
+                "Someone may be in between. Only if you know why it changed:"
             )
-        case paramiko.PasswordRequiredException():
-            return "the private key has a passphrase: load it into the agent (ssh-add)"
-        case paramiko.AuthenticationException():
-            tried = ", ".join(where.identity_files) or "none"
-            others = ("" if where.identities_only else "; and those of the SSH agent") + (
-                "; and ansible_password" if where.password else ""
-            )
-            return f"the host accepts none of the keys (files: {tried}{others})"
         case TimeoutError():
             return silent
         case OSError(errno=errno.ECONNREFUSED | errno.EHOSTUNREACH):
@@ -188,8 +205,8 @@ def _reason(error: Exception, where: Endpoint) -> str:
     return str(error) or type(error).__name__
 
 
-def _close(connection: Any) -> None:
-    """With its jump hosts."""
+def close(connection: Any) -> None:
+    """With its jump hosts, if there is one."""
     while connection is not None:
         connection.client.close()
         connection = connection.gateway
@@ -205,7 +222,7 @@ class SshStream:
             self._channel.settimeout(SILENCE)
             self._channel.exec_command(command)
         except (OSError, EOFError, paramiko.SSHException) as error:
-            _close(connection)
+            close(connection)
             raise Unreachable(f"the host refused to start a program: {error}") from error
         self._error = b""
 
@@ -253,11 +270,16 @@ class SshStream:
 
     def close(self) -> None:
         self._channel.close()
-        _close(self._connection)
+        close(self._connection)
 
 
 def open_ssh(
-    settings: ConnectionSettings, where: Endpoint, dialled: socket.socket | OSError | None, *, install_python: bool
+    settings: ConnectionSettings,
+    where: Endpoint,
+    dialled: socket.socket | OSError | None,
+    *,
+    install_python: bool,
+    terminal: bool,
 ) -> Stream:
     """Connects over what was dialled already and starts the agent. Raises Unreachable."""
     connection = connect(where, dialled)
@@ -265,6 +287,6 @@ def open_ssh(
     if where.user == "root" or not settings.become:
         return SshStream(connection, command)
     sudo = Sudo(settings)
-    stream = SshStream(connection, sudo.wrap(command))
+    stream = SshStream(connection, sudo.wrap(command, terminal=terminal))
     sudo.authenticate(stream)
     return stream

@@ -4,8 +4,9 @@ import secrets
 import shlex
 from typing import Protocol
 
+from rackhand.payload import REFUSED
 from rackhand.settings import ConnectionSettings
-from rackhand.transport import Lost, Unreachable
+from rackhand.transport import Lost, NoTerminal, Unreachable
 
 _STARTED = "rackhand: sudo has started"
 
@@ -14,6 +15,19 @@ _ADVICE = {
     "a password is required": "set ansible_become_password",
     "you must have a tty": "allow it without one in the host's /etc/sudoers.d: Defaults:USER !requiretty",
 }
+
+# Who has become somebody else than root becomes root from there.
+_ROOT = """\
+[ "$(id -u)" = 0 ] && exec "$@"
+sudo -n -H true 2>/dev/null && exec sudo -n -H -- "$@"
+echo "rackhand: $(id -un), whom ansible_become_user names, may not become root with sudo without a password" >&2
+exit {refused}
+"""
+
+
+def wants_terminal(said: str) -> bool:
+    """Whether this is what sudo says with `requiretty`."""
+    return "you must have a tty" in said
 
 
 class ErrorStream(Protocol):
@@ -36,15 +50,26 @@ class Sudo:
     """Wraps a command in sudo and answers its question for the password, if it has one."""
 
     def __init__(self, settings: ConnectionSettings) -> None:
+        self._user = settings.become_user
         self._password = settings.become_password
         self._prompt = f"[rackhand {secrets.token_hex(8)}]"
 
-    def wrap(self, command: str) -> str:
+    def wrap(self, command: str, *, terminal: bool) -> str:
+        sudo = "sudo"
+        if self._user != "root":
+            sudo = f"sudo -u {shlex.quote(self._user)}"
+            command = f"{shlex.join(('sh', '-c', _ROOT.format(refused=REFUSED), 'sh'))} {command}"
         if self._password is None:
-            return f"sudo -n -H -- {command}"
-        # The line on the error stream says that the program has begun: whatever is sent from there on is its own.
-        started = shlex.join(("sh", "-c", f'echo "{_STARTED}" >&2; exec "$@"', "sh"))
-        return f"sudo -S -p '{self._prompt}' -H -- {started} {command}"
+            wrapped = f"{sudo} -n -H -- {command}"
+        else:
+            # The line on the error stream says that the program has begun: whatever is sent from there on is its own.
+            started = shlex.join(("sh", "-c", f'echo "{_STARTED}" >&2; exec "$@"', "sh"))
+            wrapped = f"{sudo} -S -p '{self._prompt}' -H -- {started} {command}"
+        if not terminal:
+            return wrapped
+        # sudo is content when it has one. What is sent goes past it, since a terminal would mangle it.
+        inside = shlex.quote(f"exec {wrapped} <&3 >&4 2>&5 3<&- 4>&- 5>&-")
+        return f"script -qec {inside} /dev/null 3<&0 4>&1 5>&2 </dev/null >/dev/null 2>&1"
 
     def authenticate(self, stream: ErrorStream) -> None:
         """Raises Unreachable, with the stream closed, when sudo does not start the program."""
@@ -52,7 +77,10 @@ class Sudo:
             return
         try:
             self._answer(stream, self._password)
-        except (Unreachable, Lost) as error:
+        except Unreachable:
+            stream.close()
+            raise
+        except Lost as error:
             stream.close()
             raise Unreachable(str(error)) from error
 
@@ -64,7 +92,8 @@ class Sudo:
             if not chunk:
                 stream.finish()
                 text = said.decode(errors="replace").replace(self._prompt, "")
-                raise Unreachable(f"sudo refused: {advised(text) or 'it ended'}")
+                refusal = NoTerminal if wants_terminal(text) else Unreachable
+                raise refusal(f"sudo refused: {advised(text) or 'it ended'}")
             said += chunk
             if said.count(self._prompt.encode()) > asked:
                 asked += 1

@@ -158,7 +158,7 @@ def test_who_cannot_become_root_is_refused(site: Site, front: LabHost, name: str
     """With one line that says what to do; nothing on the host has changed, and a wrong password is repeated nowhere."""
     variables, code, words = REFUSED[name]
     site.hosts["front"] |= variables
-    new_release(site, name)
+    new_release(site, f"of {name}")
     before = changing(front)
     result = site.invoke("deploy", "--host", "front")
     assert result.code == code
@@ -168,21 +168,24 @@ def test_who_cannot_become_root_is_refused(site: Site, front: LabHost, name: str
     assert WRONG not in whereabouts(front)
 
 
+@pytest.mark.parametrize("pty", ["use_pty", "!use_pty"])
 @pytest.mark.parametrize("user", ["deployer", "operator"])
-def test_sudo_that_wants_a_terminal_says_so(site: Site, front: LabHost, user: str) -> None:
-    """A terminal would mangle what is sent; the message names the setting that does without."""
+def test_sudo_that_wants_a_terminal_gets_one(site: Site, front: LabHost, user: str, pty: str) -> None:
+    """What is sent goes past it, since a terminal would mangle it."""
     site.hosts["front"] |= {"ansible_user": user, "ansible_become": True}
     if user == "operator":
         site.hosts["front"]["ansible_become_password"] = "lab-operator"
     site.write()
-    front.run(["sh", "-c", "echo 'Defaults requiretty' > /etc/sudoers.d/tty"])
+    front.run(["sh", "-c", f"echo 'Defaults requiretty, {pty}' > /etc/sudoers.d/tty"])
     try:
-        result = site.invoke("facts", "--host", "front")
-        assert result.code == 4
-        assert "you must have a tty" in said(result)
-        assert "Defaults:USER !requiretty" in said(result)
-        front.run(["sh", "-c", f"echo 'Defaults:{user} !requiretty' >> /etc/sudoers.d/tty"])
-        assert site.invoke("facts", "--host", "front").code == 0
+        new_release(site, f"a terminal for {user} {pty}")
+        result = site.invoke("deploy", "--host", "front", "--json")
+        assert result.code == 0, said(result)
+        assert "instance:one" in str(result.resources("changed"))
+        site.hosts["front"]["ansible_become_password"] = WRONG
+        site.write()
+        if user == "operator":
+            assert "sudo refused the password" in said(site.invoke("facts", "--host", "front"))
     finally:
         front.run(["rm", "/etc/sudoers.d/tty"])
 
@@ -299,8 +302,8 @@ WAYS = ("directly", "on another port", "behind a jump host", "as a jump host")
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_unknown_host_key(site: Site, hosts: Hosts, forwarder: Forwarder, tmp_path: Path, way: str) -> None:
-    """It is refused before anybody is let in, with the key's fingerprint; the command in the message adds just this
-    key, and the next run works."""
+    """It is refused before anybody is let in, with the key's fingerprint; the command in the message makes this key
+    known, for whoever has seen that fingerprint, and the next run works."""
     known = tmp_path / "not-yet" / "known_hosts"
     asked = "back" if "jump" in way else "front"
     keyed = hosts.back if way == "behind a jump host" else hosts.front
@@ -321,17 +324,19 @@ def test_an_unknown_host_key(site: Site, hosts: Hosts, forwarder: Forwarder, tmp
     fingerprint = keyed.run(["ssh-keygen", "-lf", "/etc/ssh/ssh_host_ed25519_key.pub"]).stdout.split()[1]
     assert f"the host key is not known: ssh-ed25519 {fingerprint}" in said(result)
     assert entered(keyed) == before
-    (command,) = re.findall(r"then: (.*)", result.err)
-    subprocess.run(["sh", "-c", command], check=True)
+    (command,) = re.findall(r"then: ./invoke (.*)", result.err)
+    trusted = site.invoke(*command.split(), "--fingerprint", fingerprint)
+    assert trusted.code == 0, said(trusted)
     key = keyed.run(["cat", "/etc/ssh/ssh_host_ed25519_key.pub"]).stdout.split()[1]
     assert [line.split()[2] for line in known.read_text().splitlines()] == [key]
     assert site.invoke("facts", "--host", asked).code == 0
-    assert entered(keyed) == before + 1
+    # One's way through a jump host was made to see the other's key.
+    assert entered(keyed) == before + (2 if way == "as a jump host" else 1)
 
 
 def test_a_changed_host_key(site: Site, front: LabHost, tmp_path: Path) -> None:
-    """It is refused before anybody is let in, naming both fingerprints; the command in the message makes the host an
-    unknown one."""
+    """It is refused before anybody is let in, naming both fingerprints; the command in the message puts the new key
+    in the place of the old, for whoever has seen its fingerprint."""
     own = tmp_path / "id"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", own], check=True)
     known = tmp_path / "known_hosts"
@@ -348,9 +353,13 @@ def test_a_changed_host_key(site: Site, front: LabHost, tmp_path: Path) -> None:
     assert result.code == 4
     assert f"THE HOST KEY HAS CHANGED: {found} instead of {expected}" in said(result)
     assert (changing(front), served(front), entered(front)) == (before, served_before, let_in)
-    (command,) = re.findall(r"Only if you know why it changed: (.*), and run this again", result.out)
-    subprocess.run(["sh", "-c", command], check=True, capture_output=True)
-    assert f"the host key is not known: ssh-ed25519 {found}" in said(site.invoke("facts", "--host", "front"))
+    (command,) = re.findall(r"Only if you know why it changed: ./invoke (.*)", result.out)
+    assert site.invoke(*command.split(), "--fingerprint", expected).code == 2
+    assert own.with_suffix(".pub").read_text() in known.read_text()
+    trusted = site.invoke(*command.split(), "--fingerprint", found)
+    assert trusted.code == 0, said(trusted)
+    assert (expected in said(trusted), found in said(trusted)) == (True, True)
+    assert site.invoke("facts", "--host", "front").code == 0
 
 
 def test_known_hosts_as_openssh_reads_them(site: Site, front: LabHost, tmp_path: Path) -> None:
