@@ -17,6 +17,7 @@ from paramiko.agent import AgentKey, AgentSSH
 from paramiko.pkey import PublicBlob
 
 from rackhand.transport.endpoint import Endpoint
+from rackhand.transport.marked_keys import refuse_revoked
 
 _BEGINS = "-----BEGIN OPENSSH PRIVATE KEY-----"
 _KEYS, _PASSWORD, _ASKED = "publickey", "password", "keyboard-interactive"
@@ -47,7 +48,8 @@ class Authentication:
         self._takes: Collection[str] = where.methods
 
     def authenticate(self, transport: paramiko.Transport) -> None:
-        """Raises paramiko.AuthenticationException, which says what was tried."""
+        """Raises paramiko.AuthenticationException, which says what was tried; and Unreachable for a revoked key."""
+        refuse_revoked(self._where, transport.get_remote_server_key())
         for method, attempt in self._tries():
             if method not in self._takes:
                 continue

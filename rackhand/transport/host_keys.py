@@ -11,6 +11,7 @@ from fabric import Connection
 
 from rackhand.transport import Unreachable
 from rackhand.transport.endpoint import Endpoint
+from rackhand.transport.marked_keys import refuse_revoked
 from rackhand.transport.ssh import forget_host_keys, way_to
 
 #: What sshd has a key of by default; and one kind of key that nearly each client takes.
@@ -32,7 +33,9 @@ def _offered(where: Endpoint, gateway: Connection | None, kind: str) -> paramiko
             transport.get_security_options().key_types = [kind]
             transport.banner_timeout = where.timeout + 5
             transport.start_client(timeout=where.timeout)
-            return transport.get_remote_server_key()
+            key = transport.get_remote_server_key()
+            refuse_revoked(where, key)
+            return key
         except paramiko.SSHException as error:
             if "no acceptable host key" in str(error):
                 return None

@@ -11,17 +11,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import paramiko
 from fabric import Config, Connection
-from paramiko.hostkeys import InvalidHostKey
+from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
 from rackhand import payload
 from rackhand.settings import ConnectionSettings
 from rackhand.transport import KeyRefused, Lost, Stream, Unreachable
 from rackhand.transport.authentication import Authentication
 from rackhand.transport.endpoint import Endpoint, dial
+from rackhand.transport.marked_keys import CertifiedTransport, doubt, marked
 from rackhand.transport.sudo import Sudo
 
 #: Seconds between two signs of life, and after which a silent peer counts as gone.
@@ -38,13 +40,19 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 class _Refuse(paramiko.MissingHostKeyPolicy):
-    """An unknown host is refused."""
+    """An unknown host is refused, unless an authority that is known vouches for it."""
+
+    def __init__(self, where: Endpoint) -> None:
+        self._where = where
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        why = doubt(self._where, key) if marked(self._where, "@cert-authority") else ""
+        if why is None:
+            return
         kind = key.get_name().removeprefix("ssh-").partition("-")[0]
         raise KeyRefused(
-            f"the host key is not known: {key.get_name()} {fingerprint(key)}. Compare it with the host's own "
-            f"(ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub), then:",
+            f"the host key is not known{why and f' ({why})'}: {key.get_name()} {fingerprint(key)}. "
+            f"Compare it with the host's own (ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub), then:",
             changed=False,
         )
 
@@ -67,7 +75,11 @@ def _read_host_keys(file: str) -> paramiko.HostKeys:
     """Read once, and shared by all hosts: paramiko takes long over large files."""
     keys = paramiko.HostKeys()
     try:
-        keys.load(file)
+        for line in Path(file).read_text(errors="replace").splitlines():
+            # paramiko's own way to read a file ends at a mark (`@revoked`).
+            entry = None if line.startswith(("#", "@")) or not line.strip() else HostKeyEntry.from_line(line.strip())
+            if entry is not None:
+                keys._entries.append(entry)  # type: ignore[attr-defined]
     except InvalidHostKey as error:
         raise Unreachable(f"{file}: a line that holds no host key: {error.line.strip()}") from error
     except OSError:  # as OpenSSH does
@@ -113,11 +125,13 @@ def open_one(where: Endpoint, gateway: Connection | None, dialled: socket.socket
         },
     )
     client: paramiko.SSHClient = connection.client
-    client.set_missing_host_key_policy(_Refuse())
+    client.set_missing_host_key_policy(_Refuse(where))
     try:
         for file in where.known_hosts:
             for kind, key in (_host_keys(file).lookup(where.known_as) or {}).items():
                 client.get_host_keys().add(where.address, kind, key)
+        if where.address not in client.get_host_keys() and marked(where, "@cert-authority"):
+            connection.connect_kwargs["transport_factory"] = CertifiedTransport
         if isinstance(dialled, OSError):
             raise dialled
         if where.proxy_command and not gateway:

@@ -423,3 +423,56 @@ def test_jump_hosts_are_trusted_on_the_way(site: Site, hosts: Hosts, known: Path
     assert len(lines) == 3
     assert all(line.startswith("|1|") for line in lines)
     assert site.invoke("facts", "--host", "deep").code == 0
+
+
+#: By name: how the host's key is certified, besides for `gate.example`; what is said, if it is refused.
+CERTIFICATES = {
+    "for the host": ((), None),
+    "for another host": (("-n", "other.example"), "is for other.example, and not for gate.example"),
+    "expired": (("-V", "20200101:20210101"), "has expired"),
+    "for a user": (("-n", "gate.example", "no -h"), "is not one for hosts"),
+}
+
+
+@pytest.mark.parametrize("name", CERTIFICATES)
+def test_a_host_that_an_authority_vouches_for(site: Site, hosts: Hosts, known: Path, name: str) -> None:
+    """Its key need not be known; its certificate must be right in each respect."""
+    options, problem = CERTIFICATES[name]
+    authority = hosts.key("hosts_ca")
+    key = site.folder / "host.pub"
+    key.write_text(hosts.gate.run(["cat", "/etc/ssh/ssh_host_ed25519_key.pub"]).stdout)
+    kind = () if "no -h" in options else ("-h",)
+    named = () if "-n" in options else ("-n", "gate.example")
+    given = [option for option in options if option != "no -h"]
+    run("ssh-keygen", "-q", "-s", authority, "-I", "gate", *kind, *named, *given, key)
+    certificate = (site.folder / "host-cert.pub").read_text()
+    hosts.gate.run(["sh", "-c", "cat > /etc/ssh/host-cert.pub"], input=certificate)
+    line = "HostCertificate /etc/ssh/host-cert.pub\n"
+    hosts.gate.run(["sh", "-c", "cat > /etc/ssh/sshd_config.d/certificate.conf"], input=line)
+    hosts.gate.run(["systemctl", "reload", "ssh"])
+    known.parent.mkdir()
+    known.write_text(f"@cert-authority *.example,!not.example {public(authority)}")
+    site.variables["ansible_ssh_common_args"] += " -o HostKeyAlias=gate.example"
+    site.write()
+    try:
+        result = site.invoke("facts", "--host", "gate")
+        if problem is None:
+            let_in(result)
+            known.write_text(f"{known.read_text()}@revoked * {public(authority)}")
+            refused(site.invoke("facts", "--host", "gate"), "THE HOST KEY IS REVOKED")
+        else:
+            refused(result, f"the host key is not known (the host's certificate {problem}")
+    finally:
+        hosts.gate.run(["rm", "/etc/ssh/sshd_config.d/certificate.conf"])
+        hosts.gate.run(["systemctl", "reload", "ssh"])
+
+
+def test_a_revoked_key(site: Site, hosts: Hosts, known: Path) -> None:
+    """It is refused though it is known, before anybody logs in, and cannot be trusted again."""
+    key = hosts.gate.run(["cat", "/etc/ssh/ssh_host_ed25519_key.pub"]).stdout
+    known.parent.mkdir()
+    known.write_text(f"{hosts.gate.address} {key}@revoked * {key}")
+    refused(site.invoke("facts", "--host", "gate"), "THE HOST KEY IS REVOKED")
+    code, said = trust(site, "--replace", "--fingerprint", fingerprint(hosts.gate))
+    assert code == 4
+    assert "THE HOST KEY IS REVOKED" in said

@@ -1,0 +1,111 @@
+"""What lines of known hosts say that begin with a mark: @cert-authority, whose certificates are believed, @revoked."""
+
+from __future__ import annotations
+
+import fnmatch
+import time
+from base64 import b64encode
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import paramiko
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import SSHCertificate, SSHCertificateType
+from paramiko.pkey import PublicBlob
+
+from rackhand.transport import Unreachable
+from rackhand.transport.endpoint import Endpoint
+
+Mark = Literal["@cert-authority", "@revoked"]
+
+
+class CertifiedTransport(paramiko.Transport):
+    """Asks the host for a certificate first."""
+
+    @property
+    def preferred_keys(self) -> tuple[str, ...]:
+        return tuple(sorted(super().preferred_keys, key=lambda kind: "-cert-" not in kind))
+
+
+def marked(where: Endpoint, mark: Mark) -> frozenset[bytes]:
+    """The keys with this mark that are meant for a host."""
+    lines = (line for file in where.known_hosts for line in _lines(file))
+    return frozenset(key for found, names, key in lines if found == mark and _meant(where.known_as, names))
+
+
+def refuse_revoked(where: Endpoint, key: paramiko.PKey) -> None:
+    """Raises Unreachable, before anybody has logged in, for a key that is revoked, or whose authority is."""
+    revoked = marked(where, "@revoked")
+    certificate = _certificate(key)
+    if revoked and (key.asbytes() in revoked or certificate is not None and _authority(certificate) in revoked):
+        raise Unreachable("THE HOST KEY IS REVOKED, by a line of the known hosts: ask whoever has written that")
+
+
+def doubt(where: Endpoint, key: paramiko.PKey) -> str | None:
+    """Why the certificate that a host has shown for its key does not prove that it is the host; None when it does."""
+    certificate = _certificate(key)
+    if certificate is None:
+        return "the host has shown no certificate"
+    try:
+        certificate.verify_cert_signature()
+    except InvalidSignature:
+        return "the host's certificate is forged"
+    name = where.host if where.known_as.startswith("[") else where.known_as
+    names = [principal.decode(errors="replace") for principal in certificate.valid_principals]
+    if _authority(certificate) not in marked(where, "@cert-authority"):
+        return "the host's certificate is of another authority than the known one"
+    if certificate.type != SSHCertificateType.HOST or certificate.critical_options:
+        return "the host's certificate is not one for hosts"
+    if not certificate.valid_after <= time.time() < certificate.valid_before:
+        return "the host's certificate has expired, or is not valid yet"
+    if names and not any(fnmatch.fnmatchcase(name.lower(), pattern.lower()) for pattern in names):
+        return f"the host's certificate is for {', '.join(names)}, and not for {name}"
+    return None
+
+
+def _certificate(key: paramiko.PKey) -> SSHCertificate | None:
+    blob = key.public_blob
+    if blob is None:
+        return None
+    message = paramiko.Message(blob.key_blob)
+    found = serialization.load_ssh_public_identity(f"{message.get_text()} {b64encode(blob.key_blob).decode()}".encode())
+    return found if isinstance(found, SSHCertificate) else None
+
+
+def _authority(certificate: SSHCertificate) -> bytes:
+    form = certificate.signature_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return PublicBlob.from_string(form.decode()).key_blob
+
+
+@cache
+def _lines(file: str) -> tuple[tuple[str, str, bytes], ...]:
+    """Mark, names, and key of each line that has a mark."""
+    found = []
+    try:
+        text = Path(file).read_text(errors="replace")
+    except OSError:  # as OpenSSH does
+        return ()
+    for line in text.splitlines():
+        mark, _, rest = line.partition(" ")
+        names, _, key = rest.strip().partition(" ")
+        if mark.startswith("@"):
+            try:
+                found.append((mark, names, PublicBlob.from_string(key).key_blob))
+            except ValueError:
+                continue
+    return tuple(found)
+
+
+def _meant(name: str, names: str) -> bool:
+    """As OpenSSH reads names: with wildcards, hashed, or excluded with an exclamation mark."""
+    meant = False
+    for pattern in names.split(","):
+        if pattern.startswith("|1|"):
+            meant = meant or paramiko.HostKeys.hash_host(name, pattern) == pattern
+        elif fnmatch.fnmatchcase(name.lower(), pattern.removeprefix("!").lower().replace("[", "[[]")):
+            if pattern.startswith("!"):
+                return False
+            meant = True
+    return meant
