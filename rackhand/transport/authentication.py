@@ -27,12 +27,8 @@ _Try = Callable[[paramiko.Transport], list[str]]
 
 
 class _HeldKey(AgentKey):
-    """A key that the agent holds, of whichever type: what it is, and what it signs, is the agent's own business.
-    paramiko's would take certificates, and types that it does not know, for something else."""
-
-    def __init__(self, agent: AgentSSH, blob: bytes) -> None:
-        super().__init__(agent, blob)
-        self.inner_key = None
+    """A key that the agent holds, of whichever type, as the agent names it. paramiko's would take an RSA certificate for
+    the key in it."""
 
     def asbytes(self) -> bytes:
         return self.blob

@@ -58,10 +58,10 @@ class Hosts:
     deep: LabHost
     folder: Path
 
-    def key(self, name: str, *, passphrase: str = "") -> Path:
+    def key(self, name: str, *, kind: str = "ed25519", passphrase: str = "") -> Path:
         path = self.folder / name
         if not path.exists():
-            run("ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", name, "-f", path)
+            run("ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", name, "-f", path)
         return path
 
 
@@ -91,7 +91,8 @@ def hosts(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Hosts:
     allow(gate, "twice", public(hosts.key("one")))
     allow(gate, "by_way", public(hosts.key("one")))
     allow(gate, "keyed", public(hosts.key("locked", passphrase="a phrase")))
-    run("ssh-keygen", "-q", "-s", authority, "-I", "somebody", "-n", "certified", public_file(hosts.key("badge")))
+    for badge in (hosts.key("badge"), hosts.key("badge_rsa", kind="rsa")):
+        run("ssh-keygen", "-q", "-s", authority, "-I", "somebody", "-n", "certified", public_file(badge))
     return hosts
 
 
@@ -185,9 +186,10 @@ def agent(tmp_path: Path) -> Iterator[Path]:
         process.terminate()
 
 
-def test_a_certificate_that_the_agent_holds(site: Site, hosts: Hosts, agent: Path) -> None:
+@pytest.mark.parametrize("name", ["badge", "badge_rsa"])
+def test_a_certificate_that_the_agent_holds(site: Site, hosts: Hosts, agent: Path, name: str) -> None:
     """By itself; and when SSH's configuration names the agent."""
-    run("ssh-add", "-q", hosts.key("badge"), SSH_AUTH_SOCK=str(agent))
+    run("ssh-add", "-q", hosts.key(name), SSH_AUTH_SOCK=str(agent))
     let_in(facts(site, "certified", "-o", "IdentityFile=none", SSH_AUTH_SOCK=str(agent)))
     let_in(
         facts(
