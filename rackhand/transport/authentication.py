@@ -27,8 +27,8 @@ _Try = Callable[[paramiko.Transport], list[str]]
 
 
 class _HeldKey(AgentKey):
-    """A key that the agent holds, of whichever type, as the agent names it. paramiko's would take an RSA certificate for
-    the key in it."""
+    """A key that the agent holds, of whichever type, as the agent names it. paramiko's would take an RSA certificate
+    for the key in it."""
 
     def asbytes(self) -> bytes:
         return self.blob
