@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import time
 from base64 import b64encode
@@ -88,13 +89,10 @@ def _lines(file: str) -> tuple[tuple[str, str, bytes], ...]:
     except OSError:  # as OpenSSH does
         return ()
     for line in text.splitlines():
-        mark, _, rest = line.partition(" ")
-        names, _, key = rest.strip().partition(" ")
+        mark, names, key = (*line.split(None, 2), "", "", "")[:3]
         if mark.startswith("@"):
-            try:
+            with contextlib.suppress(ValueError):
                 found.append((mark, names, PublicBlob.from_string(key).key_blob))
-            except ValueError:
-                continue
     return tuple(found)
 
 

@@ -75,15 +75,17 @@ def _read_host_keys(file: str) -> paramiko.HostKeys:
     """Read once, and shared by all hosts: paramiko takes long over large files."""
     keys = paramiko.HostKeys()
     try:
-        for line in Path(file).read_text(errors="replace").splitlines():
-            # paramiko's own way to read a file ends at a mark (`@revoked`).
-            entry = None if line.startswith(("#", "@")) or not line.strip() else HostKeyEntry.from_line(line.strip())
-            if entry is not None:
-                keys._entries.append(entry)  # type: ignore[attr-defined]
-    except InvalidHostKey as error:
-        raise Unreachable(f"{file}: a line that holds no host key: {error.line.strip()}") from error
+        lines = Path(file).read_text(errors="replace").splitlines()
     except OSError:  # as OpenSSH does
-        pass
+        lines = []
+    for fields in map(str.split, lines):
+        # paramiko's own way to read a file ends at a mark (`@revoked`).
+        if not fields or fields[0].startswith(("#", "@")):
+            continue
+        # What makes no sense is passed over, as by OpenSSH.
+        with contextlib.suppress(InvalidHostKey, paramiko.SSHException):
+            if entry := HostKeyEntry.from_line(" ".join(fields[:3])):
+                keys._entries.append(entry)  # type: ignore[attr-defined]
     return keys
 
 

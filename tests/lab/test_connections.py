@@ -366,7 +366,7 @@ def test_known_hosts_as_openssh_reads_them(site: Site, front: LabHost, tmp_path:
     """A key may be known by an alias, in a second file, hashed, and beside lines that make no sense."""
     kind, key = front.run(["cat", "/etc/ssh/ssh_host_ed25519_key.pub"]).stdout.split()[:2]
     first, second = tmp_path / "first", tmp_path / "second"
-    first.write_text(f"nonsense\nother ssh-ed25519 AAAA\nother unknown-kind {key}\n")
+    first.write_text(f"nonsense\nother ssh-ed25519 AAAA\nother ssh-ed25519 AAA\nother unknown-kind {key}\n")
     second.write_text(f"alias {kind} {key}\n")
     subprocess.run(["ssh-keygen", "-q", "-H", "-f", second], check=True, capture_output=True)
     site.hosts["front"]["ansible_ssh_common_args"] = f"-o 'UserKnownHostsFile={first} {second}' -o HostKeyAlias=alias"

@@ -473,7 +473,7 @@ def test_a_revoked_key(site: Site, hosts: Hosts, known: Path) -> None:
     """It is refused though it is known, before anybody logs in, and cannot be trusted again."""
     key = hosts.gate.run(["cat", "/etc/ssh/ssh_host_ed25519_key.pub"]).stdout
     known.parent.mkdir()
-    known.write_text(f"{hosts.gate.address} {key}@revoked * {key}")
+    known.write_text(f"{hosts.gate.address} {key}@revoked\t*\t{key}")
     refused(site.invoke("facts", "--host", "gate"), "THE HOST KEY IS REVOKED")
     code, said = trust(site, "--replace", "--fingerprint", fingerprint(hosts.gate))
     assert code == 4
