@@ -32,7 +32,10 @@ _INSTALLED = (
     f'("{_DEPENDENCY}"))\n'
 )
 
-_PATIENCE = 60  # seconds
+#: Seconds until hosts that have just been booted serve; and, after a reload, until no worker of nginx from before it
+#: answers any more, which one may for a moment after the first new one has.
+_BOOT = 60
+_RELOAD = 2
 _EPOCH = 1_700_000_000  # any time that has passed
 
 
@@ -137,23 +140,29 @@ class Site:
 
     def check(self) -> None:
         """All hosts serve both applications on port 80, as they are in `apps`. Raises NotServedError."""
+        self._wait(_RELOAD)
+
+    def wait(self) -> None:
+        """Returns once all hosts, which have just been booted, serve. Raises NotServedError."""
+        self._wait(_BOOT + len(self.hosts))
+
+    def _wait(self, patience: float) -> None:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return self._look()
+            except NotServedError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
+
+    def _look(self) -> None:
         for host in self.hosts:
             for path, wanted in (("/sync-api/line", str(self._line)), ("/sync-api/installed", VERSIONS[self._version])):
                 found = _asked(f"http://{host.address}{path}")
                 if found != wanted:
                     raise NotServedError(f"{host.name} answers {path} with {found!r} instead of {wanted!r}")
             _asked(f"http://{host.address}/async-api/health")
-
-    def wait(self) -> None:
-        """Returns once all hosts, which have just been booted, serve. Raises NotServedError."""
-        deadline = time.monotonic() + _PATIENCE + len(self.hosts)
-        while True:
-            try:
-                return self.check()
-            except NotServedError:
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(0.1)
 
 
 _WORKERS = {"async_api": "uvicorn", "sync_api": "gthread"}
