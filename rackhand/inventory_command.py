@@ -9,7 +9,7 @@ from typing import Any
 from rackhand.agent.redaction import MASK, Redaction
 from rackhand.commands import Options, read_inventory
 from rackhand.errors import UserError
-from rackhand.inventory import Host, did_you_mean
+from rackhand.inventory import Host, Variables, did_you_mean
 from rackhand.inventory.listing import graph, listed, listed_host
 from rackhand.tables import table
 
@@ -27,7 +27,7 @@ def show(options: Options, *, all_of_it: bool, tree: bool, blame: str | None) ->
         raise UserError("--blame needs --host H: a variable has a value for a host")
     inventory = read_inventory(options.inventory, options.extra_vars, vault)
 
-    def hidden(variables: Mapping[str, Any]) -> dict[str, Any]:
+    def hidden(variables: Variables) -> dict[str, Any]:
         found: dict[str, Any] = Redaction(vault.texts)(masked(variables))
         return found
 
@@ -41,20 +41,21 @@ def show(options: Options, *, all_of_it: bool, tree: bool, blame: str | None) ->
     return 0
 
 
-def masked(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Variables without secrets: passwords, and the environment of applications."""
-    return {name: _masked(value, (name,)) for name, value in variables.items()}
+def masked(variables: Variables) -> dict[str, Any]:
+    """Variables without secrets: passwords, the environment of applications, and what stands in an encrypted file."""
+    return {name: _masked(value, (name,), variables.encrypted(name)) for name, value in variables.raw().items()}
 
 
-def _masked(value: Any, path: tuple[Any, ...]) -> Any:
+def _masked(value: Any, path: tuple[Any, ...], encrypted: bool) -> Any:
+    """With all that is no mapping or list masked, if it was encrypted."""
     of_app = len(path) == 4 and path[0] == "apps" and path[2] == "env"
     if of_app or _SECRET.search(str(path[-1])):
         return MASK
     if isinstance(value, Mapping):
-        return {key: _masked(item, (*path, key)) for key, item in value.items()}
+        return {key: _masked(item, (*path, key), encrypted) for key, item in value.items()}
     if isinstance(value, list):
-        return [_masked(item, (*path, index)) for index, item in enumerate(value)]
-    return value
+        return [_masked(item, (*path, index), encrypted) for index, item in enumerate(value)]
+    return MASK if encrypted else value
 
 
 def blamed(host: Host, variable: str) -> str:
@@ -66,7 +67,7 @@ def blamed(host: Host, variable: str) -> str:
         raise UserError(f"--blame {variable}: nothing sets {name!r} for {host.name}{did_you_mean(name, host.vars)}")
     rows = []
     for definition in found:
-        value: Any = _masked(definition.value, (name,))
+        value: Any = _masked(definition.value, (name,), definition.document.encrypted)
         for part in parts:
             value = value.get(part, _NOTHING) if isinstance(value, Mapping) else _NOTHING
         said = "(not set there)" if value is _NOTHING else repr(value)

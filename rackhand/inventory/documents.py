@@ -45,13 +45,15 @@ class Origin:
 @dataclass(frozen=True, kw_only=True)
 class Document:
     """The value of one file, and the YAML nodes that it was made of. Without nodes it is one value on one `line` of a
-    file of another kind, as it was `written` there, or what a script says, which has no lines."""
+    file of another kind, as it was `written` there, or what a script says, which has no lines. `encrypted`: whether the
+    file is, as a whole."""
 
     file: str
     value: Any
     root: Node | None = None
     line: int | None = None
     written: str | None = None
+    encrypted: bool = False
 
     def origin(self, *path: str | int) -> Origin:
         """Where the value at `path` was set; for a value that only a template knows, where that template
@@ -172,7 +174,7 @@ def parse(text: str, file: str, vault: Vault | None = None) -> Document:
             # JSON is YAML, but for numbers like 1e5, which YAML takes for text.
             with suppress(ValueError):
                 value = json_value(text)
-        return Document(file=file, value=value, root=root)
+        return Document(file=file, value=value, root=root, encrypted=encrypted)
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, text, file) from None
     except yaml.reader.ReaderError as error:

@@ -23,9 +23,10 @@ _PLAIN_LINE = re.compile(r"[^'\"\\#]*")
 _BLANKS = re.compile(r"[ \t]+")
 
 
-def add(text: str, file: str, graph: Graph) -> None:
-    """Adds the groups and hosts of an inventory to the graph. Raises UserError with file and line."""
-    reader = _Reader(file, graph)
+def add(text: str, file: str, graph: Graph, *, encrypted: bool = False) -> None:
+    """Adds the groups and hosts of an inventory to the graph, which stand in a file that is `encrypted` or not. Raises
+    UserError with file and line."""
+    reader = _Reader(file, graph, encrypted)
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
         if line and line[0] not in "#;":
@@ -45,8 +46,9 @@ class _Awaited:
 class _Reader:
     """Reads line by line, as if the first were [ungrouped]."""
 
-    def __init__(self, file: str, graph: Graph) -> None:
+    def __init__(self, file: str, graph: Graph, encrypted: bool) -> None:
         self._file = file
+        self._encrypted = encrypted
         self._graph = graph
         self._group = graph.groups["ungrouped"]
         self._kind = "hosts"
@@ -119,7 +121,7 @@ class _Reader:
 
     def _definition(self, written: str, origin: Origin, scope: str) -> Definition:
         value = written if _WORD.fullmatch(written) else _literal(written)
-        document = Document(file=self._file, value=value, line=origin.line, written=written)
+        document = Document(file=self._file, value=value, line=origin.line, written=written, encrypted=self._encrypted)
         return Definition(value=value, document=document, path=(), scope=scope)
 
 

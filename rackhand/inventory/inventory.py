@@ -17,7 +17,7 @@ from rackhand.inventory.graph import Graph, GroupNode, HostNode
 from rackhand.inventory.names import did_you_mean
 from rackhand.inventory.variables import Variables
 from rackhand.inventory.vars_files import VarsFolder
-from rackhand.inventory.vault import Vault
+from rackhand.inventory.vault import Vault, is_encrypted
 
 #: What Ansible passes over in a folder of inventories.
 _NOT_INVENTORIES = (
@@ -28,6 +28,9 @@ _NO_INVENTORY_FOLDERS = ("group_vars", "host_vars", "vars_plugins")
 
 # Text that is meant as YAML, though it has a mistake.
 _LIKE_YAML = re.compile(r"(?:\s*(?:#.*)?\n)*(?:---|[\w.-]+:\s*(?:#.*)?$)", re.MULTILINE)
+
+# What cannot be part of a text, in INI.
+_BETWEEN_WORDS = re.compile(r"[\s=\"',]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +113,10 @@ def load_inventory(
         if not files:
             raise UserError(f"{shown(path)}: holds no inventory: add a hosts.yml")
         for file in files:
-            _add(file, graph, vault)
+            try:
+                _add(file, graph, vault)
+            except UserError as error:
+                raise type(error)(vault.hide(str(error))) from None
         places.append(path if path.is_dir() else path.parent)
     graph.finish()
 
@@ -167,7 +173,11 @@ def _add(file: Path, graph: Graph, vault: Vault) -> None:
     elif not file.suffix and (document := _yaml_in(text, shown(file), vault)) is not None:
         hosts_yaml.add(document, graph)
     else:
-        hosts_ini.add(decrypted(text, shown(file), vault), shown(file), graph)
+        encrypted = is_encrypted(text)
+        text = decrypted(text, shown(file), vault)
+        if encrypted:
+            vault.note(_BETWEEN_WORDS.split(text))
+        hosts_ini.add(text, shown(file), graph, encrypted=encrypted)
 
 
 def _yaml_in(text: str, file: str, vault: Vault) -> Document | None:

@@ -9,9 +9,10 @@ from typing import Any
 
 from rackhand.inventory.documents import Unsafe
 from rackhand.inventory.inventory import Host, Inventory
+from rackhand.inventory.variables import Variables
 from rackhand.inventory.vault import Vaulted
 
-Masked = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+Masked = Callable[[Variables], Mapping[str, Any]]
 
 
 def listed(inventory: Inventory, masked: Masked) -> str:
@@ -49,7 +50,7 @@ def _leaf(name: str, depth: int) -> str:
 
 
 def _variables(host: Host, masked: Masked) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in masked(host.vars.raw()).items()}
+    return {name: _plain(value) for name, value in masked(host.vars).items()}
 
 
 def _json(value: object) -> str:

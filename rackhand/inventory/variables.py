@@ -69,6 +69,11 @@ class Variables(Mapping[str, Any]):
         """What every place sets a variable to, the winning one last."""
         return tuple(layer[name] for layer in self._layers if name in layer)
 
+    def encrypted(self, name: str) -> bool:
+        """Whether the value of a variable stands in a file that is encrypted as a whole."""
+        found = self._winning.get(name)
+        return found is not None and found.document.encrypted
+
     def text(self, name: str, *path: str | int) -> str | None:
         """A scalar as it was written in its file; None for what is no scalar there, or a template."""
         found = self._winning.get(name)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rackhand.errors import UserError
-from rackhand.inventory import Inventory, load_inventory
+from rackhand.inventory import Inventory, Variables, load_inventory
 from rackhand.inventory.listing import graph, listed
 from tests.inventory.cases import CASES, Case
 from tests.inventory.oracle import Ansible
 
 
-def whole(variables: Any) -> Any:
+def whole(variables: Variables) -> Mapping[str, Any]:
     """Nothing is masked: what is compared is all that files say."""
-    return variables
+    return variables.raw()
 
 
 def templated(inventory: Inventory) -> dict[str, dict[str, Any]]:

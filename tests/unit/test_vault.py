@@ -348,6 +348,53 @@ def test_the_inventory_command_shows_nothing_that_was_encrypted(
     assert SECRET not in listed.stdout + blamed.stdout
 
 
+PIN = "31415926"
+#: Each by the name of its file: what says the same in the clear, and the arguments of the command.
+PINS = {
+    "host_vars/h.yml": f"pin: {PIN}\nof: {{short: [yes, '{PIN[:3]}']}}\n",
+    "group_vars/all": f"pin: {PIN}\nof: {{short: [yes, '{PIN[:3]}']}}\n",
+    "hosts.ini": f"h pin={PIN} of=\"{{'short': [True, '{PIN[:3]}']}}\"\n",
+}
+
+
+@pytest.mark.parametrize("name", PINS)
+def test_the_inventory_command_masks_each_value_of_an_encrypted_file(keys: Path, tmp_path: Path, name: str) -> None:
+    """Numbers and short words too, wherever it is printed; names of variables are shown."""
+    (tmp_path / "hosts.yml").write_text("all: {hosts: {h: {clear: 5}}}")
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(encrypt(PINS[name], "word of dev"))
+    options: list[str | Path] = ["--inventory", tmp_path, "--vault-password-file", keys / "dev"]
+    hidden = {"clear": 5, "pin": "********", "of": {"short": ["********", "********"]}}
+    assert json.loads(invoke("inventory", "--host", "h", *options).stdout) == hidden
+    assert json.loads(invoke("inventory", "--list", *options).stdout)["_meta"]["hostvars"] == {"h": hidden}
+    for variable in ("pin", "of", "of.short"):
+        blamed = invoke("inventory", "--host", "h", "--blame", variable, *options).stdout
+        assert "********" in blamed
+        assert PIN[:3] not in blamed
+
+
+#: By file: what is wrong in it.
+WRONG_INSIDE = {
+    "hosts.ini": f"h {SECRET}\n",
+    "hosts.yml": f"all: {{hosts: '{SECRET}'}}\n",
+    "group_vars/all.yml": f"- {SECRET}\n",
+}
+
+
+@pytest.mark.parametrize("name", WRONG_INSIDE)
+def test_mistakes_in_encrypted_files_quote_nothing(keys: Path, tmp_path: Path, name: str) -> None:
+    """They are told with their line, and what they are."""
+    (tmp_path / "hosts.yml").write_text(HOSTS)
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(encrypt(WRONG_INSIDE[name], "word of dev"))
+    done = invoke("inventory", "--host", "h", "--inventory", tmp_path, "--vault-password-file", keys / "dev")
+    assert done.returncode == 5
+    assert f"{name}:1: " in done.stderr
+    assert [word for word in SECRET.split() if len(word) > 3 and word in done.stderr] == []
+
+
 def test_words_of_rackhands_own_are_kept() -> None:
     """A password that happens to be `ok` does not make a run fail that nobody can read."""
     event = {"event": "resource", "status": "ok", "message": "ok?", "said": {"event": "end", "reason": "ok"}}
