@@ -25,7 +25,8 @@ _METHODS = {
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
     """Seconds for the timeout. `known_as` is the name of its key in the files of known hosts, of which
-    `own_known_hosts` is the one that new keys go into, with the name `hashed` or not. `gateways` are the jump hosts,
+    `own_known_hosts` is the one that new keys go into, with the name `hashed` or not; `revoked_keys` is a file of keys
+    that are not to be believed. `gateways` are the jump hosts,
     the nearest first; `proxy_command` replaces them. `agent` is the SSH agent's socket, `methods` are those of logging
     in."""
 
@@ -42,6 +43,7 @@ class Endpoint:
     known_hosts: tuple[str, ...]
     own_known_hosts: str | None
     hashed: bool
+    revoked_keys: str | None
     known_as: str
     proxy_command: str | None
     gateways: tuple["Endpoint", ...]
@@ -105,14 +107,23 @@ def _resolve(arguments: tuple[str, ...], host: str, timeout: int, own_key: bool)
         certificate_files=paths(*options.get("certificatefile", ())),
         identities_only=own_key or _one(options, "identitiesonly") == "yes",
         agent=_agent(options, tokens),
-        methods=frozenset(method for method, name in _METHODS.items() if _one(options, name) not in ("no", "false")),
+        methods=_methods(options),
         password=None,
         known_hosts=(*own, *paths(*(_one(options, "globalknownhostsfile") or "").split())),
         own_known_hosts=own[0] if own else None,
         hashed=_one(options, "hashknownhosts") == "yes",
+        revoked_keys=next(iter(paths(*options.get("revokedhostkeys", ()))), None),
         known_as=_one(options, "hostkeyalias") or _address(name, port),
         proxy_command=_expanded(command, tokens) if command else None,
         gateways=tuple(_gateway(hop, arguments, timeout) for hop in jump.split(",")) if jump else (),
+    )
+
+
+def _methods(options: dict[str, tuple[str, ...]]) -> frozenset[str]:
+    preferred = _one(options, "preferredauthentications")
+    wanted = preferred.split(",") if preferred else _METHODS
+    return frozenset(
+        method for method, name in _METHODS.items() if method in wanted and _one(options, name) not in ("no", "false")
     )
 
 

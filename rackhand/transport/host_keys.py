@@ -75,8 +75,8 @@ def write(where: Endpoint, keys: Iterable[paramiko.PKey]) -> Path:
 
 def _without(line: str, name: str) -> str | None:
     """A line of the file without a host's name; None when there is nobody else's on it."""
-    names, space, rest = line.partition(" ")
-    if not space or names.startswith(("#", "@")):
+    names, rest = (*line.split(None, 1), "", "")[:2]
+    if not rest or names.startswith(("#", "@")):
         return line
     kept = [other for other in names.split(",") if not _same(other, name)]
     return f"{','.join(kept)} {rest}" if kept else None

@@ -1,11 +1,14 @@
-"""What lines of known hosts say that begin with a mark: @cert-authority, whose certificates are believed, @revoked."""
+"""What lines of known hosts say that begin with a mark: @cert-authority, whose certificates are believed, @revoked; and
+the file of revoked keys that SSH's configuration names (RevokedHostKeys)."""
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
+import subprocess
+import tempfile
 import time
 from base64 import b64encode
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -20,6 +23,9 @@ from rackhand.transport import Unreachable
 from rackhand.transport.endpoint import Endpoint
 
 Mark = Literal["@cert-authority", "@revoked"]
+
+# How a list of revoked keys that ssh-keygen has made begins: see PROTOCOL.krl of OpenSSH.
+_KRL = b"SSHKRL\n"
 
 
 class CertifiedTransport(paramiko.Transport):
@@ -40,8 +46,34 @@ def refuse_revoked(where: Endpoint, key: paramiko.PKey) -> None:
     """Raises Unreachable, before anybody has logged in, for a key that is revoked, or whose authority is."""
     revoked = marked(where, "@revoked")
     certificate = _certificate(key)
-    if revoked and (key.asbytes() in revoked or certificate is not None and _authority(certificate) in revoked):
+    shown = {key.asbytes()} if certificate is None else {key.asbytes(), _authority(certificate)}
+    if shown & revoked:
         raise Unreachable("THE HOST KEY IS REVOKED, by a line of the known hosts: ask whoever has written that")
+    if where.revoked_keys is not None and _listed(where.revoked_keys, shown, key):
+        raise Unreachable(f"THE HOST KEY IS REVOKED, by {where.revoked_keys}: ask whoever has written that")
+
+
+def _listed(file: str, shown: Collection[bytes], key: paramiko.PKey) -> bool:
+    """Whether a file of revoked keys has a key: as a list of keys, or as ssh-keygen makes it (`ssh-keygen -k`). Raises
+    Unreachable when that cannot be told, since OpenSSH then believes no key at all."""
+    try:
+        data = Path(file).read_bytes()
+    except OSError as error:
+        raise Unreachable(f"{file}, of revoked host keys, cannot be read: {error.strerror}") from error
+    if not data.startswith(_KRL):
+        return any(_blob(line) in shown for line in data.decode(errors="replace").splitlines())
+    blob = key.public_blob.key_blob if key.public_blob else key.asbytes()
+    with tempfile.NamedTemporaryFile("w", prefix="rackhand-") as asked:
+        asked.write(f"{paramiko.Message(blob).get_text()} {b64encode(blob).decode()}\n")
+        asked.flush()
+        done = subprocess.run(
+            ("ssh-keygen", "-Qf", file, asked.name),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            start_new_session=True,  # so that Ctrl-C reaches the controller alone
+        )
+    return done.returncode != 0
 
 
 def doubt(where: Endpoint, key: paramiko.PKey) -> str | None:
@@ -90,10 +122,17 @@ def _lines(file: str) -> tuple[tuple[str, str, bytes], ...]:
         return ()
     for line in text.splitlines():
         mark, names, key = (*line.split(None, 2), "", "", "")[:3]
-        if mark.startswith("@"):
-            with contextlib.suppress(ValueError):
-                found.append((mark, names, PublicBlob.from_string(key).key_blob))
+        if mark.startswith("@") and (blob := _blob(key)):
+            found.append((mark, names, blob))
     return tuple(found)
+
+
+def _blob(key: str) -> bytes | None:
+    """The key on a line; None where there is none."""
+    try:
+        return PublicBlob.from_string(key).key_blob
+    except ValueError:
+        return None
 
 
 def _meant(name: str, names: str) -> bool:
