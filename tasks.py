@@ -8,36 +8,62 @@ from invoke.tasks import task
 from rackhand import commands, views
 from rackhand.commands import Options
 from rackhand.host_commands import host_command
+from rackhand.rollout import Pace
 
 
 @host_command
-def deploy(options: Options, app: str | None = None, check: bool = False, diff: bool = False) -> int:
+def deploy(
+    options: Options,
+    app: str | None = None,
+    check: bool = False,
+    diff: bool = False,
+    serial: str | None = None,
+    max_fail_percentage: str | None = None,
+    canary: bool = True,
+) -> int:
     """Converge: provision what is missing, deploy the applications, verify."""
-    return commands.converge(options, command="deploy", check=check, diff=diff, app=app)
+    pace = Pace(serial=serial, max_fail_percentage=max_fail_percentage, canary=canary)
+    return commands.converge(options, command="deploy", check=check, diff=diff, app=app, pace=pace)
 
 
 @host_command
 def plan(options: Options, app: str | None = None) -> int:
     """What a deploy would change: the same as deploy --check --diff."""
-    return commands.converge(options, command="plan", check=True, diff=True, app=app)
+    return commands.converge(options, command="plan", check=True, diff=True, app=app, pace=Pace())
 
 
 @host_command
-def provision(options: Options, check: bool = False, diff: bool = False) -> int:
+def provision(
+    options: Options,
+    check: bool = False,
+    diff: bool = False,
+    serial: str | None = None,
+    max_fail_percentage: str | None = None,
+) -> int:
     """Bring a new VM to where applications can be deployed to it."""
-    return commands.converge(options, command="provision", check=check, diff=diff)
+    pace = Pace(serial=serial, max_fail_percentage=max_fail_percentage)
+    return commands.converge(options, command="provision", check=check, diff=diff, pace=pace)
 
 
 @host_command
-def rollback(options: Options, app: str | None = None, release: str | None = None) -> int:
-    """Put the release before, or a named one, back into service."""
-    return commands.rollback(options, app=app, release=release)
+def rollback(
+    options: Options,
+    app: str | None = None,
+    release: str | None = None,
+    serial: str | None = None,
+    max_fail_percentage: str | None = None,
+) -> int:
+    """Put the release before, or a named one, back into service: the same one on all hosts."""
+    pace = Pace(serial=serial, max_fail_percentage=max_fail_percentage)
+    return commands.rollback(options, app=app, release=release, pace=pace)
 
 
 @host_command
-def restart(options: Options, app: str | None = None) -> int:
+def restart(
+    options: Options, app: str | None = None, serial: str | None = None, max_fail_percentage: str | None = None
+) -> int:
     """Replace what runs by new instances of the same releases, without losing a request."""
-    return commands.restart(options, app=app)
+    return commands.restart(options, app=app, pace=Pace(serial=serial, max_fail_percentage=max_fail_percentage))
 
 
 @host_command

@@ -80,6 +80,7 @@ class Cluster:
         self._executor = self._client.get_executor(pure=False)
 
     def start(self, job: Job, left: Callable[[BaseException | None], None]) -> None:
+        self._begun.discard(job.host.name)  # one that was held begins for the second time
         parcel = Parcel(version=version(), run=self._run, data=pickle.dumps(job))
         future: Future[None] = self._executor.submit(rackhand_job, parcel)
         future.add_done_callback(lambda done: left(_failure(done)))

@@ -26,12 +26,14 @@ from rackhand.cautions import cautions, shortages
 from rackhand.conversation import Conversation, Event, who
 from rackhand.errors import UserError
 from rackhand.fleet import Fleet
+from rackhand.history import code, step_before
 from rackhand.inventory import Inventory, Vault, did_you_mean, load_inventory
 from rackhand.job import Blob, Job, Work
 from rackhand.output import choose
 from rackhand.profile import age, profile
 from rackhand.report import Report
-from rackhand.run_log import RunLog
+from rackhand.rollout import Pace, Rollout
+from rackhand.run_log import RunLog, failed_last
 from rackhand.settings import App, HostSettings, host_settings
 from rackhand.vault_passwords import passwords
 
@@ -88,7 +90,8 @@ def hosts(options: Options) -> tuple[HostSettings, ...]:
     if options.forks < 1:
         raise UserError(f"--forks should be 1 or more, got {options.forks}")
     inventory = read_inventory(options.inventory, options.extra_vars, options.vault())
-    return tuple(host_settings(host, PROJECT) for host in inventory.select(options.host, options.limit))
+    limit = failed_last(PROJECT / ".runs") if options.limit == "@failed" else options.limit
+    return tuple(host_settings(host, PROJECT) for host in inventory.select(options.host, limit))
 
 
 def read_inventory(sources: Sequence[str], extra_vars: Sequence[str], vault: Vault) -> Inventory:
@@ -112,10 +115,12 @@ def converge(
     check: bool,
     diff: bool,
     app: str | None = None,
+    pace: Pace,
 ) -> int:
     """Makes hosts what the roles say, or with `check` says what that would change; a provision leaves applications
     out. Returns the exit code."""
     targets = hosts(options)
+    rollout = _rollout(targets, replace(pace, canary=pace.canary and not check))
     only = {host.name: _apps(host, app) for host in targets}
     bundles = _bundles(targets)
     run = Run(name=new_run(), command=command, apply=not check, who=who())
@@ -127,7 +132,7 @@ def converge(
         return Job(host=host, work=work, install_python=not check)
 
     blobs = {bundle.archive: bundle.data for bundle in bundles.values()}
-    fleet = Fleet(map(job, targets), forks=options.forks, blobs=blobs, scheduler=options.scheduler)
+    fleet = Fleet(map(job, targets), rollout=rollout, forks=options.forks, blobs=blobs, scheduler=options.scheduler)
     _load_meanwhile(targets)
     warnings = () if command == "provision" else cautions(targets, bundles)
     return _show(fleet, targets, options, run=run, check=check, diff=diff, warnings=warnings)
@@ -175,27 +180,57 @@ def _load_meanwhile(targets: Iterable[HostSettings]) -> None:
     threading.Thread(target=load, daemon=True).start()
 
 
-def rollback(options: Options, *, app: str | None, release: str | None) -> int:
-    """Puts the release that was current before, or the named one, back into service. Returns the exit code."""
-    planned = partial(_rollback_plan, release=release, named=app is not None)
-    return _operate(options, app, planned, command="rollback", apply=True)
+def rollback(options: Options, *, app: str | None, release: str | None, pace: Pace) -> int:
+    """Puts the release that was current before, or the named one, back into service: on several hosts the same one on
+    all, and those that do not have it are left alone. Returns the exit code."""
+    targets = hosts(options)
+    steps = None
+    if release is None and len(targets) > 1:
+        found, _ = gather(options, _known_releases, targets)
+        names = {declared.name for host in targets for declared in _apps(host, app)}
+        steps = {
+            name: step_before({host: apps[name] for host, apps in found.items() if name in apps}) for name in names
+        }
+    planned = partial(_rollback_plan, release=release, named=app is not None, steps=steps)
+    return _operate(options, app, planned, command="rollback", apply=True, targets=targets, pace=pace)
+
+
+def _known_releases(host: HostSettings, conversation: Conversation) -> Any:
+    return conversation.facts["apps"]
 
 
 def _rollback_plan(
-    host: HostSettings, apps: Sequence[App], facts: dict[str, Any], *, release: str | None, named: bool
+    host: HostSettings,
+    apps: Sequence[App],
+    facts: dict[str, Any],
+    *,
+    release: str | None,
+    named: bool,
+    steps: Mapping[str, Mapping[str, str]] | None,
 ) -> Plan:
     from roles.operations import rolled_back
 
+    if steps is not None:
+        return rolled_back([(declared, _of_step(host, declared, steps[declared.name])) for declared in apps], host)
     chosen = [(declared, _rollback_release(host, declared, facts, release, named=named)) for declared in apps]
     found = [(declared, to) for declared, to in chosen if to is not None]
     if release is not None and not found:
-        raise UserError(f"--release {release}: no application of {host.name} has a release of this name")
+        raise UserError(f"--release {release}: {host.name} never had it, or keeps it no longer")
     return rolled_back(found, host)
 
 
-def restart(options: Options, *, app: str | None) -> int:
+def _of_step(host: HostSettings, app: App, step: Mapping[str, str]) -> str:
+    """The release of the host that is the fleet's."""
+    if host.name in step:
+        return step[host.name]
+    if step:
+        raise UserError(f"never had {code(next(iter(step.values())))} of {app.name}, which the fleet goes back to")
+    raise UserError(f"{app.name} has no earlier release on any of these hosts to go back to")
+
+
+def restart(options: Options, *, app: str | None, pace: Pace) -> int:
     """Replaces what runs by new instances of the same releases. Returns the exit code."""
-    return _operate(options, app, _restart_plan, command="restart", apply=True)
+    return _operate(options, app, _restart_plan, command="restart", apply=True, targets=hosts(options), pace=pace)
 
 
 def _restart_plan(host: HostSettings, apps: Sequence[App], facts: dict[str, Any]) -> Plan:
@@ -210,7 +245,7 @@ def _restart_plan(host: HostSettings, apps: Sequence[App], facts: dict[str, Any]
 
 def smoke(options: Options, *, app: str | None) -> int:
     """Asks every application for its health through nginx on its host. Returns the exit code."""
-    return _operate(options, app, _smoke_plan, command="smoke", apply=False)
+    return _operate(options, app, _smoke_plan, command="smoke", apply=False, targets=hosts(options), pace=Pace())
 
 
 def _smoke_plan(host: HostSettings, apps: Sequence[App], facts: dict[str, Any]) -> Plan:
@@ -219,15 +254,27 @@ def _smoke_plan(host: HostSettings, apps: Sequence[App], facts: dict[str, Any]) 
     return smoke_tests(apps)
 
 
-def _operate(options: Options, app: str | None, planned: Operation, *, command: str, apply: bool) -> int:
+def _operate(
+    options: Options,
+    app: str | None,
+    planned: Operation,
+    *,
+    command: str,
+    apply: bool,
+    targets: Sequence[HostSettings],
+    pace: Pace,
+) -> int:
     """Carries out the operation's plan on each host: one that carries no data. Returns the exit code."""
-    targets = hosts(options)
     run = Run(name=new_run(), command=command, apply=apply, who=who())
     jobs = [
         Job(host=host, work=partial(_carry_out, run=run, planned=planned, apps=_apps(host, app))) for host in targets
     ]
-    fleet = Fleet(jobs, forks=options.forks, scheduler=options.scheduler)
+    fleet = Fleet(jobs, rollout=_rollout(targets, pace), forks=options.forks, scheduler=options.scheduler)
     return _show(fleet, targets, options, run=run)
+
+
+def _rollout(targets: Iterable[HostSettings], pace: Pace) -> Rollout:
+    return Rollout.of([host.name for host in targets], pace)
 
 
 def _carry_out(
@@ -242,13 +289,18 @@ def _carry_out(
     yield from _run(conversation, planned(host, apps, conversation.facts), run, host=host, blob=blob)
 
 
-def gather(options: Options, question: Callable[[HostSettings, Conversation], Any]) -> tuple[dict[str, Any], Report]:
+def gather(
+    options: Options,
+    question: Callable[[HostSettings, Conversation], Any],
+    targets: Sequence[HostSettings] | None = None,
+) -> tuple[dict[str, Any], Report]:
     """The answers of the hosts to a question that changes nothing, in plain values, and what became of those that gave
     none. The question may be asked by another process, as a Job is done."""
-    targets = hosts(options)
+    targets = hosts(options) if targets is None else targets
     answers: dict[str, Any] = {}
     work: Work = partial(_ask, question=question)
-    fleet = Fleet((Job(host=host, work=work) for host in targets), forks=options.forks, scheduler=options.scheduler)
+    jobs = [Job(host=host, work=work) for host in targets]
+    fleet = Fleet(jobs, rollout=_rollout(targets, Pace()), forks=options.forks, scheduler=options.scheduler)
     events = [_begun(options, targets, Run(name="", command="", apply=False, who=""), check=True)]
     report = Report().after(events[0])
     started = time.monotonic()
@@ -316,10 +368,12 @@ def _rollback_release(
             return str(earlier[0]["id"])
         raise UserError(f"{app.name} has no earlier release on {host.name} to go back to")
     matching = [r for r in found["releases"] if r["id"].startswith(release)]
-    if len(matching) == 1 and matching[0]["failed"]:
+    if len({code(r["id"]) for r in matching}) == 1:
+        # The latest one of this code, if there are several: the settings have changed meanwhile.
+        good = [r for r in matching if not r["failed"]]
+        if good:
+            return str(good[0]["id"])
         raise UserError(f"release {release} of {app.name} has failed on {host.name}: {matching[0]['failed']}")
-    if len(matching) == 1:
-        return str(matching[0]["id"])
     if not matching and not named:
         return None  # the release of another application
     known = ", ".join(r["id"] for r in found["releases"]) or "none"
@@ -327,8 +381,17 @@ def _rollback_release(
     raise UserError(f"--release {release} of {app.name} {what}: {known}")
 
 
+def _changing(planned: Plan, known: Mapping[str, Any]) -> list[str]:
+    """The applications that serve, and of which another release would. Nobody is served yet by one that does not."""
+    from rackhand.agent.resources import Current
+
+    wanted = [pair for resource in planned if isinstance(resource, Current) for pair in resource.releases]
+    return [app for app, release in wanted if known.get(app, {}).get("current") not in (None, release)]
+
+
 def _run(conversation: Conversation, planned: Plan, run: Run, *, host: HostSettings, blob: Blob) -> Iterator[Event]:
-    yield {"event": "planned", "resources": len(planned)}
+    known = conversation.facts["apps"]
+    yield {"event": "planned", "resources": len(planned), "code": _changing(planned, known)}
     yield from conversation.run(
         planned,
         run=run.name,

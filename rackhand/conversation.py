@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rackhand import payload
 from rackhand.settings import ConnectionSettings
-from rackhand.transport import Lost, NoTerminal, Stream, Unreachable, open_agent
+from rackhand.transport import START, Lost, NoTerminal, Stream, Unreachable, open_agent
 from rackhand.transport.sudo import advised, wants_terminal
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ Event = dict[str, Any]
 
 #: Bytes sent at once: small enough to show progress, large enough not to cost round trips.
 CHUNK = 2**18
+
+#: Seconds that an agent may be silent: until its facts, also where Python is installed first; until its answer; and
+#: between two events of a run. While a resource is worked on it has that one's deadline, and so many seconds more.
+FACTS, INSTALL, ANSWER, SILENCE, MORE = START, 1200, 300, 2400, 60
 
 #: How every event of the agent begins.
 _EVENT = b'{"event":'
@@ -59,6 +63,7 @@ class Conversation:
         self._buffer = b""
         self._sending = threading.Lock()
         try:
+            self._stream.patience(INSTALL if install_python else FACTS)
             self._stream.send(payload.packed())
             first = json.loads(self._first())
         except Lost as error:
@@ -117,6 +122,7 @@ class Conversation:
 
     def ask(self, question: str, **details: Any) -> Event:
         """The answer to a question, as one event. Raises Lost."""
+        self._stream.patience(ANSWER)
         self._send({"ask": question, **details})
         answer = next(self.events(), None)
         if answer is None:
@@ -136,9 +142,11 @@ class Conversation:
         confirm_within: int = 30,
     ) -> Iterator[Event]:
         """Sends the plan and yields the events of its run, the last one `end`. Raises Lost."""
+        self._stream.patience(SILENCE)
         told = {"run": run, "command": command, "who": who, "confirm_within": confirm_within}
         self._send({**told, "plan": plan.to_wire(), "apply": apply, "secrets": secrets})
         for event in self.events():
+            self._stream.patience(_patience(event))
             if event["event"] == "need":
                 for digest in event["blobs"]:
                     data = blob(digest)
@@ -172,6 +180,12 @@ class Conversation:
 
     def close(self) -> None:
         self._stream.close()
+
+
+def _patience(event: Event) -> float:
+    """For how many seconds an agent may be silent after an event."""
+    begun: Event = event["said"] if event["event"] == "other" else event
+    return begun["within"] + MORE if "within" in begun and begun["event"] == "begin" else SILENCE
 
 
 def _confirm(settings: ConnectionSettings, run: str, within: float) -> str | None:

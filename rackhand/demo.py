@@ -7,6 +7,7 @@ from rackhand import commands
 from rackhand.commands import Options
 from rackhand.lab import Lab
 from rackhand.lab.commands import DEFAULT, start
+from rackhand.rollout import Pace
 
 HOST = "lab1"
 
@@ -19,7 +20,7 @@ def demo(name: str) -> int:
         print("starting a lab host: a Debian with systemd and sshd (the first time its image is made, about a minute)")
     (host, *_) = start(lab, [HOST])
     options = Options(host=HOST, inventory=(str(lab.inventory),))
-    code = commands.converge(options, command="deploy", check=False, diff=False)
+    code = commands.converge(options, command="deploy", check=False, diff=False, pace=Pace())
     if code:
         return code
     base = f"http://{host.address}"

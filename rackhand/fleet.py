@@ -3,14 +3,17 @@
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
-from itertools import islice
+from dataclasses import replace
 from typing import ParamSpec, Protocol, TypeVar
 
 from rackhand.conversation import Event
 from rackhand.errors import UserError
 from rackhand.job import Blob, Job, Station, Tell
+from rackhand.report import Report
+from rackhand.rollout import Rollout
 from rackhand.transport import Lost
 
 _Arguments = ParamSpec("_Arguments")
@@ -18,6 +21,12 @@ _Result = TypeVar("_Result")
 
 #: Seconds between two looks at signals: one that comes just as a wait begins does not end that.
 _LOOK = 0.5
+
+#: Seconds for which a host must be at the same thing for that to be told; told again when it is twice as long.
+_STILL = 10.0
+
+#: Seconds after which a host that is being connected to takes no place from others: it may be down.
+_SILENT = 2.0
 
 #: Hosts that make another process worth its start: as many as keep a core busy for a second, with handshakes above all.
 HOSTS_PER_PROCESS = 20
@@ -39,52 +48,116 @@ class Crew(Protocol):
 
 class Fleet:
     """The hosts of one run. Iterating over it starts the work and gives every event of every host, each with its host's
-    name, until all hosts are done; at most `forks` are worked on at once. With a scheduler, Dask's workers do it."""
+    name, until all hosts are done. The rollout says who may begin; at most `forks` are worked on at once, not counting
+    those that do not answer. With a scheduler, Dask's workers do the work."""
 
     def __init__(
-        self, jobs: Iterable[Job], *, forks: int, blobs: Mapping[str, bytes] | None = None, scheduler: str | None = None
+        self,
+        jobs: Iterable[Job],
+        *,
+        rollout: Rollout,
+        forks: int,
+        blobs: Mapping[str, bytes] | None = None,
+        scheduler: str | None = None,
     ) -> None:
         """Raises UserError when the scheduler cannot be used."""
-        self._jobs = tuple(jobs)
+        self._jobs = {job.host.name: job for job in jobs}
+        self._rollout = rollout
         self._forks = forks
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         # Before anything is shown: processes are forked while there is but one thread.
-        self._crew = _crew(self._jobs, forks, scheduler, self._events.put, (blobs or {}).__getitem__)
+        self._crew = _crew(tuple(self._jobs.values()), forks, scheduler, self._events.put, (blobs or {}).__getitem__)
+        self._report = Report().after({"event": "run", "run": "", "command": "", "check": False, "hosts": self._jobs})
+        self._started = time.monotonic()
+        self._begun: set[str] = set()
         self._working: set[str] = set()
+        self._turn: int | None = None
+        self._told: dict[str, tuple[float, float]] = {}
         self._cancelled = False
         self._open: set[str] | None = None
 
     def __iter__(self) -> Iterator[Event]:
-        waiting = iter(self._jobs)
         failure: BaseException | None = None
+        looked = self._started
         try:
-            for job in islice(waiting, self._forks):
-                self._start(job)
+            yield from self._begin()
             while self._working and not self._given_up():
+                if time.monotonic() > looked + _LOOK:
+                    looked = time.monotonic()
+                    yield from self._still()
+                    yield from self._begin()
                 try:
                     event = self._events.get(timeout=_LOOK)
                 except queue.Empty:
                     continue
                 if event["event"] != "left":
-                    yield event
+                    yield self._heard(event)
                     continue
-                self._working.discard(event["host"])
+                host = event["host"]
+                self._working.discard(host)
                 match event["failure"]:
                     case Lost() as lost:
-                        yield {"event": "lost", "host": event["host"], "reason": str(lost)}
+                        yield self._heard({"event": "lost", "host": host, "reason": str(lost)})
                     case UserError() as error:
-                        yield {"event": "error", "host": event["host"], "reason": str(error)}
+                        yield self._heard({"event": "error", "host": host, "reason": str(error)})
                     case defect:  # told once the other hosts are done
                         failure = failure or defect
-                for job in () if self._cancelled else islice(waiting, 1):
-                    self._start(job)
+                yield from self._begin()
+            reason = self._rollout.stopped(self._report)
+            untouched = [name for name, host in self._report.hosts.items() if host.outcome is None]
+            if reason is not None and untouched and not self._cancelled:
+                yield self._heard({"event": "stopped", "reason": reason, "hosts": untouched})
         finally:
             self._crew.close()
         if failure is not None:
             raise failure
 
+    def _heard(self, event: Event) -> Event:
+        self._report = self._report.after({**event, "at": time.monotonic() - self._started})
+        return event
+
+    def _begin(self) -> Iterator[Event]:
+        """Has those begun who may, as far as there is room. What is told comes after that: it takes the caller time."""
+        told = []
+        for name in () if self._cancelled else self._rollout.ready(self._report):
+            held = self._report.hosts[name].phase == "held"
+            if name in self._working or (name in self._begun and not held):
+                continue
+            if self._full():
+                break
+            turn, batches = self._rollout.turn(self._report), self._rollout.batches
+            if turn != self._turn and len(batches) > 1:
+                told.append(
+                    self._heard({"event": "batch", "number": turn + 1, "of": len(batches), "hosts": batches[turn]})
+                )
+            self._turn = turn
+            if held and self._report.canary is None:
+                told.append(self._heard({"event": "canary", "host": name}))
+            self._start(replace(self._jobs[name], hold=not held and self._rollout.holds(self._report)))
+        yield from told
+
+    def _full(self) -> bool:
+        silent = sum(
+            self._report.hosts[name].phase == "connecting" and self._took(name) > _SILENT for name in self._working
+        )
+        return len(self._working) - silent >= self._forks
+
+    def _took(self, name: str) -> float:
+        """For how many seconds a host has been at what it is at."""
+        return time.monotonic() - self._started - self._report.hosts[name].since
+
+    def _still(self) -> Iterator[Event]:
+        """Tells of hosts that have been at the same thing for long."""
+        for name in sorted(self._working):
+            host, took = self._report.hosts[name], self._took(name)
+            since, told = self._told.get(name, (host.since, 0.0))
+            if host.phase != "waiting" and took >= max(_STILL, 2 * told if since == host.since else 0):
+                self._told[name] = host.since, took
+                yield self._heard({"event": "still", "host": name, "step": host.doing, "seconds": round(took)})
+
     def _start(self, job: Job) -> None:
         name = job.host.name
+        self._begun.add(name)
         self._working.add(name)
         self._crew.start(job, lambda failure: self.tell({"event": "left", "host": name, "failure": failure}))
 

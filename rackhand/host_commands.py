@@ -13,7 +13,7 @@ from rackhand.commands import Options
 
 _HELP = {
     "host": "host, group or pattern (web, web:&prod:!db1, ~regex); `all`, in words, for every host",
-    "limit": "a further pattern that the hosts must match",
+    "limit": "a further pattern that the hosts must match; @failed: those with which the last run did not end well",
     "inventory": "inventory file, folder or script, or hosts and a comma; may be repeated (default: inventory/)",
     "extra_vars": "variable as k=v, JSON or @file, stronger than the inventory; may be repeated",
     "forks": "on how many hosts at once",
@@ -27,6 +27,10 @@ _HELP = {
     "check": "change nothing, say what would change",
     "diff": "show what changes, line by line",
     "release": "the id of a release, or its beginning (default: the one before)",
+    "serial": "how many hosts in a batch, one batch after the other: 2, 30% (of all hosts) or 1,5,20% (growing)",
+    "max_fail_percentage": "end the run once more percent of a batch failed or could not be reached "
+    "(default: when a whole batch did)",
+    "canary": "when code changes and there are more than two hosts, one goes first (on, but for --serial)",
 }
 
 _SHARED: dict[str, Any] = {

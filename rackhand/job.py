@@ -23,11 +23,13 @@ Tell = Callable[[Event], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One host, and what is done there. Its settings hold secrets, so nothing but its name is ever shown of it."""
+    """One host, and what is done there. With `hold`, a host whose code would change is left alone, and told to be held.
+    Its settings hold secrets, so nothing but its name is ever shown of it."""
 
     host: HostSettings = field(repr=False)
     work: Work = field(repr=False)
     install_python: bool = False
+    hold: bool = False
 
 
 class Station:
@@ -72,6 +74,9 @@ class Station:
             tell({"event": "facts", "facts": conversation.facts, "seconds": conversation.seconds})
             for event in job.work(job.host, conversation, self._blob):
                 tell(event)
+                if job.hold and event.get("code"):
+                    tell({"event": "held"})
+                    return
         except UserError as error:
             tell({"event": "error", "reason": str(error)})
         except Lost as error:

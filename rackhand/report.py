@@ -12,15 +12,27 @@ from typing import Any, Literal
 
 Event = Mapping[str, Any]
 
-#: How far a host has come; "queued" is behind another run. After "uploading" these are the stages of its plan.
+#: How far a host has come; "held" waits for the canary, and "queued" is behind another run. After "uploading" these are
+#: the stages of its plan.
 Phase = Literal[
-    "waiting", "connecting", "planning", "planned", "queued", "uploading", "prepare", "switch", "verify", "retire"
+    "waiting",
+    "connecting",
+    "planning",
+    "planned",
+    "held",
+    "queued",
+    "uploading",
+    "prepare",
+    "switch",
+    "verify",
+    "retire",
 ]
 #: How a host ended.
 Outcome = Literal["ok", "failed", "undone", "unreachable", "lost", "interrupted"]
 
-#: Phases in which the host has not been sent a plan.
-_UNASKED: tuple[Phase, ...] = ("waiting", "connecting", "planning")
+#: Phases in which the host has not been sent a plan; in the first ones nobody is at work there.
+IDLE: tuple[Phase, ...] = ("waiting", "held")
+_UNASKED: tuple[Phase, ...] = (*IDLE, "connecting", "planning")
 
 FAILED, UNREACHABLE, INTERRUPTED = 2, 4, 99
 
@@ -29,7 +41,7 @@ FAILED, UNREACHABLE, INTERRUPTED = 2, 4, 99
 class HostReport:
     """What is known of one host. `phase` is the last one reached, `outcome` is None until the host has ended,
     `step` is the id of the resource that is being worked on or at which the host failed. Times are seconds
-    since the run began."""
+    since the run began; `since` is when it began with what it is at."""
 
     phase: Phase = "waiting"
     outcome: Outcome | None = None
@@ -40,13 +52,24 @@ class HostReport:
     failed: int = 0
     skipped: int = 0
     reason: str | None = None
-    #: The run that the host is queued behind, and what that is at.
+    #: What the host waits for: the run that it is queued behind, and what that is at; or the canary.
     behind: str | None = None
     log: tuple[str, ...] = ()
     #: The host has told of errors. While it works they end it, so these are from taking its changes back.
     undo_failed: bool = False
     began: float = 0.0
+    since: float = 0.0
     ended: float | None = None
+
+    @property
+    def doing(self) -> str:
+        """What the host is at."""
+        return self.step or self.behind or self.phase
+
+    @property
+    def bad(self) -> bool:
+        """Whether the host has ended, and not well."""
+        return self.outcome in ("failed", "undone", "unreachable", "lost")
 
     @property
     def done(self) -> int:
@@ -79,6 +102,8 @@ class HostReport:
                 return replace(self, phase="planning")
             case "planned":
                 return replace(self, phase="planned", resources=event["resources"])
+            case "held":
+                return replace(self, phase="held", behind="the canary")
             case "other":
                 # What is another run's is not counted here.
                 return replace(self, phase="queued", behind=_at(event["of"], event["said"]))
@@ -116,7 +141,7 @@ class HostReport:
 
     def cut_off(self, at: float) -> HostReport:
         """The report once the run is over and no more will be heard of this host."""
-        if self.outcome is not None or self.phase == "waiting":
+        if self.outcome is not None or self.phase in IDLE:
             return self
         if self.phase in (*_UNASKED, "queued"):
             return self.over("interrupted", at, None)
@@ -137,12 +162,14 @@ def _outcome(end: Event) -> Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What is known of a run. Hosts are in the order in which the run names them."""
+    """What is known of a run. Hosts are in the order in which the run names them. `canary` is the one that the others
+    whose code changes have to wait for, once it has begun."""
 
     run: str = ""
     command: str = ""
     check: bool = False
     hosts: Mapping[str, HostReport] = field(default_factory=dict)
+    canary: str | None = None
     seconds: float = 0.0
     interrupted: bool = False
 
@@ -159,7 +186,12 @@ class Report:
         name = event.get("host")
         if name is None:
             return replace(self, seconds=at)
-        host = self.hosts.get(name, HostReport()).after(event, at)
+        if event["event"] == "canary":
+            return replace(self, canary=name, seconds=at)
+        before = self.hosts.get(name, HostReport())
+        host = before.after(event, at)
+        if host.doing != before.doing:
+            host = replace(host, since=at)
         return replace(self, hosts={**self.hosts, name: host}, seconds=at)
 
     @property

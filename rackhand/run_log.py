@@ -1,10 +1,14 @@
 """The record of a run on the controller: its events, one JSON object a line, as in its output."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from rackhand.errors import UserError
+from rackhand.report import Report
 
 #: How many runs are remembered.
 KEPT = 200
@@ -32,3 +36,27 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+
+def failed_last(folder: Path) -> str:
+    """A pattern of the hosts that did not end well in the last recorded run that could change hosts: that failed, could
+    not be reached, were interrupted or not begun. Raises UserError when there is none."""
+    for path in sorted(folder.glob("*.jsonl"), reverse=True):
+        report = _report(path)
+        if report.check or report.command in ("", "smoke"):
+            continue
+        left = [name for name, host in report.hosts.items() if host.outcome != "ok"]
+        if not left:
+            raise UserError(f"--limit @failed: the last run ({report.command}, {report.run}) ended well on all hosts")
+        return ",".join(left)
+    raise UserError("--limit @failed: there is no record of a run")
+
+
+def _report(path: Path) -> Report:
+    """As far as the record goes: the controller may have been killed."""
+    report = Report()
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            with contextlib.suppress(ValueError):
+                report = report.after(json.loads(line))
+    return report

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from rackhand.agent import layout
 from rackhand.agent.resource import Resource
@@ -35,24 +36,30 @@ def virtualenv(app: App, target: Target) -> Virtualenv:
 
 
 def release(app: App, target: Target) -> Release:
-    """Named by all that an instance of it is made of, so that whatever changes is started beside the old."""
-    code = target.bundles[app.name].code
+    """Named by all that an instance of it is made of, so that whatever changes is started beside the old. The first
+    part of the name is of the application's folder alone, and so the same on all hosts, however these differ."""
+    bundle = target.bundles[app.name]
+    code = bundle.code
     environment = virtualenv(app, target)
     configuration = serving.configuration(app, target)
     variables = environment_file(app)
     units = serving.units(app)
     made_of = [code, environment.key, configuration, variables, units]
-    name = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
+    name = f"{_digest([code, bundle.requirements])[:8]}.{_digest(made_of)[:6]}"
     own = [(file, text.replace(serving.RELEASE, name), "0644") for file, text in units.items()]
     return Release(
         app=app.name,
         release=name,
         group=layout.user(app.name),
         code=code,
-        archive=target.bundles[app.name].archive,
+        archive=bundle.archive,
         files=((serving.CONFIGURATION[app.server], configuration, "0640"), ("env", variables, "0600"), *own),
         links=(("venv", layout.venv(environment.key)),),
     )
+
+
+def _digest(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def environment_file(app: App) -> str:

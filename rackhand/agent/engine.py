@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -113,11 +114,12 @@ def run(
             outcome.skipped += 1
             emit("resource", id=resource.id, stage=resource.stage, status="skipped", seconds=0.0)
             continue
-        emit("begin", id=resource.id, stage=resource.stage)
+        emit("begin", id=resource.id, stage=resource.stage, within=resource.deadline)
         clock = _Clock()
         warnings: tuple[str, ...] = ()
         try:
-            changes = _converge(resource, system, outcome, apply, guard, clock)
+            with _within(resource.deadline):
+                changes = _converge(resource, system, outcome, apply, guard, clock)
             if not apply and not changes and (followed := changed.intersection(resource.follows(system))):
                 changes = [{"key": "follows", "before": None, "after": ", ".join(sorted(followed))}]
             warnings = resource.warnings(system)
@@ -145,6 +147,22 @@ def run(
         if failure.resource.stage != "retire":
             _undo(outcome, plan, system, emit, failure)
     return outcome
+
+
+@contextlib.contextmanager
+def _within(seconds: int) -> Iterator[None]:
+    """Breaks off what takes longer, whatever it waits for. Commands have deadlines of their own, which say more."""
+
+    def late(number: int, frame: object) -> None:
+        raise ResourceError(f"was not done within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _message(error: Exception) -> str:
@@ -198,8 +216,9 @@ def _undo(outcome: Outcome, plan: Plan, system: System, emit: Emitter, failure: 
     switched = any(resource.stage != "prepare" for resource, _ in outcome.applied)
     for resource, before in reversed(outcome.applied):
         try:
-            if compare(resource, before, resource.actual(system)):
-                resource.undo(system, before, failure)
+            with _within(resource.deadline):
+                if compare(resource, before, resource.actual(system)):
+                    resource.undo(system, before, failure)
         except Exception as error:  # one that cannot be undone must not keep the others from it
             emit("notice", level="error", text=f"could not undo {resource.id}: {_message(error)}")
     outcome.undone = switched

@@ -64,6 +64,11 @@ class Resource:
     def id(self) -> str:
         return f"{self.kind}:{self.name}"
 
+    @property
+    def deadline(self) -> int:
+        """Seconds within which it is dealt with, or has failed. Longer than any single command that it runs."""
+        return 300
+
     def references(self) -> tuple[str, ...]:
         """The ids of the resources that must come before this one in the plan."""
         return ()

@@ -15,7 +15,7 @@ from rich.theme import Theme
 from rackhand.output.plain import Plain
 from rackhand.output.stream import may_be_gone
 from rackhand.output.words import Line, Tone, duration
-from rackhand.report import Event, HostReport
+from rackhand.report import IDLE, Event, HostReport
 
 _THEME = Theme(
     {
@@ -48,6 +48,8 @@ class Live(Plain):
         self._closed = threading.Event()
 
     def handle(self, event: Event) -> None:
+        if event["event"] == "still":  # the rows say that all the time
+            return
         if event["event"] == "done":
             self.close()
         super().handle(event)
@@ -133,7 +135,7 @@ def _cell(text: str, width: int, tone: Tone = "") -> Text:
 
 
 def _at_work(host: HostReport) -> bool:
-    return host.outcome is None and host.phase != "waiting"
+    return host.outcome is None and host.phase not in IDLE
 
 
 def _urgency(host: HostReport) -> int:

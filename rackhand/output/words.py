@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from rackhand.report import INTERRUPTED, Event, HostReport, Report
@@ -34,6 +34,15 @@ def told(event: Event, report: Report, *, diff: bool, width: int | None = None) 
                 yield ((f"warning: {event['text']}", "changed"),)
         case "interrupt":
             yield (("interrupted: hosts stop before their switch; Ctrl-C again leaves them to themselves", "failed"),)
+        case "batch":
+            yield ((f"batch {event['number']} of {event['of']}: {_named(event['hosts'])}", "quiet"),)
+        case "canary":
+            text = "goes first: the other hosts whose code changes wait until it has ended well"
+            yield from _said(report, name, "canary", "quiet", text)
+        case "stopped":
+            yield ((f"stopped: {event['reason']}; not started: {_named(event['hosts'])}", "failed"),)
+        case "still":
+            yield from _said(report, name, "still", "quiet", event["step"], event["seconds"])
         case "upload":
             yield from _said(report, name, "upload", "quiet", _size(event["bytes"]))
         case "notice":
@@ -150,10 +159,12 @@ def _size(count: int) -> str:
 
 
 def _header(report: Report) -> str:
-    hosts = list(report.hosts)
-    where = ", ".join(hosts) if len(hosts) <= _NAMED else f"{len(hosts)} hosts"
     check = ", changing nothing" if report.check else ""
-    return f"{report.command} on {where}{check} (run {report.run})"
+    return f"{report.command} on {_named(list(report.hosts))}{check} (run {report.run})"
+
+
+def _named(hosts: Sequence[str]) -> str:
+    return ", ".join(hosts) if len(hosts) <= _NAMED else f"{len(hosts)} hosts"
 
 
 def _said(report: Report, host: str, verb: str, tone: Tone, text: str, seconds: float | None = None) -> Iterator[Line]:

@@ -7,6 +7,12 @@ from typing import Protocol
 from rackhand import payload
 from rackhand.settings import ConnectionSettings
 
+#: Seconds that a program, or sudo before it, may take for its first word.
+START = 60.0
+
+#: Seconds that a program may take to end once nothing more is sent to it and its output has ended.
+FAREWELL = 10
+
 
 class Unreachable(Exception):
     """No channel to the host's agent: one line that says why and what to do."""
@@ -36,6 +42,9 @@ class Stream(Protocol):
 
     def receive(self) -> bytes:
         """The next output, b"" at its end. Raises Lost."""
+
+    def patience(self, seconds: float) -> None:
+        """From now on it is Lost when it has been silent for so long. At first these are START seconds."""
 
     def finish(self) -> tuple[int, str]:
         """The exit code and what was written to the error stream, once the output has ended."""

@@ -1,11 +1,13 @@
 """The agent on this machine (`ansible_connection: local`)."""
 
 import os
+import select
 import subprocess
+from typing import IO
 
 from rackhand import payload
 from rackhand.settings import ConnectionSettings
-from rackhand.transport import Lost, Stream
+from rackhand.transport import FAREWELL, START, Lost, Stream
 from rackhand.transport.sudo import Sudo
 
 
@@ -22,6 +24,10 @@ class LocalStream:
             bufsize=0,
             start_new_session=True,
         )
+        self._patience = START
+
+    def patience(self, seconds: float) -> None:
+        self._patience = seconds
 
     def send(self, data: bytes) -> None:
         assert self._process.stdin is not None
@@ -34,18 +40,29 @@ class LocalStream:
 
     def receive(self) -> bytes:
         assert self._process.stdout is not None
-        return os.read(self._process.stdout.fileno(), 2**16)
+        return self._read(self._process.stdout)
 
     def receive_error(self) -> bytes:
         assert self._process.stderr is not None
-        return os.read(self._process.stderr.fileno(), 2**16)
+        return self._read(self._process.stderr)
+
+    def _read(self, pipe: IO[bytes]) -> bytes:
+        if not select.select([pipe], [], [], self._patience)[0]:
+            raise Lost(f"the agent said nothing for {self._patience:.0f} s")
+        return os.read(pipe.fileno(), 2**16)
 
     def finish(self) -> tuple[int, str]:
         assert self._process.stdin is not None
         assert self._process.stderr is not None
         self._process.stdin.close()
-        said = self._process.stderr.read().decode(errors="replace")
-        return self._process.wait(), said
+        said = b""
+        while select.select([self._process.stderr], [], [], FAREWELL)[0] and (more := self._process.stderr.read(2**16)):
+            said += more
+        try:
+            code = self._process.wait(FAREWELL)
+        except subprocess.TimeoutExpired:
+            code = -1
+        return code, said.decode(errors="replace")
 
     def close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):

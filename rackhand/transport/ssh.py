@@ -20,7 +20,7 @@ from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
 from rackhand import payload
 from rackhand.settings import ConnectionSettings
-from rackhand.transport import KeyRefused, Lost, Stream, Unreachable
+from rackhand.transport import FAREWELL, START, KeyRefused, Lost, Stream, Unreachable
 from rackhand.transport.authentication import Authentication
 from rackhand.transport.endpoint import Endpoint, dial
 from rackhand.transport.marked_keys import CertifiedTransport, doubt, marked
@@ -28,12 +28,6 @@ from rackhand.transport.sudo import Sudo
 
 #: Seconds between two signs of life, and after which a silent peer counts as gone.
 KEEPALIVE, DEAD_AFTER = 10, 30
-
-#: Seconds that the agent may be silent: longer than any command that it runs.
-SILENCE = 2400
-
-#: Seconds that a program may take to end once nothing more is sent to it and its output has ended.
-FAREWELL = 10
 
 # What paramiko logs of its failures reaches us as exceptions; without a handler it would print them as well.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -235,7 +229,7 @@ class SshStream:
         self._connection = connection
         try:
             self._channel: paramiko.Channel = connection.create_session()
-            self._channel.settimeout(SILENCE)
+            self._channel.settimeout(START)
             self._channel.exec_command(command)
         except (OSError, EOFError, paramiko.SSHException) as error:
             close(connection)
@@ -247,6 +241,9 @@ class SshStream:
             self._channel.sendall(data)
         except OSError as error:
             raise Lost(f"the connection broke: {error}") from error
+
+    def patience(self, seconds: float) -> None:
+        self._channel.settimeout(seconds)
 
     def receive(self) -> bytes:
         data = self._read(self._channel.recv)
@@ -264,7 +261,7 @@ class SshStream:
         try:
             return read(2**16)
         except TimeoutError as error:
-            raise Lost(f"the host said nothing for {SILENCE} s") from error
+            raise Lost(f"the host said nothing for {self._channel.gettimeout():.0f} s") from error
         except OSError as error:
             raise Lost(f"the connection broke: {error}") from error
 

@@ -100,6 +100,22 @@ class Look(Resource):
         return self.matters
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hanging(Step):
+    """A step that waits for what never comes."""
+
+    kind: ClassVar[str] = "hanging"
+
+    @property
+    def deadline(self) -> int:
+        return 1
+
+    def apply(self, system: System, actual: State) -> None:
+        self._note(system, "apply")
+        reading, _ = os.pipe()
+        os.read(reading, 1)
+
+
 class Trial:
     """A scratch root in which plans are run; keeps the outcome and the events of the last run."""
 
@@ -198,6 +214,19 @@ def test_no_error_gets_past_the_undoing(trial: Trial, error: type[Exception]) ->
     assert trial.statuses == {"step:a": "changed", "step:b": "failed"}
     assert trial.outcome.undone
     assert not (trial.root / "a").exists()
+
+
+def test_what_hangs_is_broken_off(trial: Trial) -> None:
+    """It has failed, and what came before it is taken back."""
+    trial.run(Step(step="a"), Hanging(step="b"), Step(step="c"))
+    assert trial.outcome.reason == "hanging:b: was not done within 1 s"
+    assert trial.notes == ["apply a", "apply b", "undo a"]
+
+
+def test_every_step_says_how_long_it_may_take(trial: Trial) -> None:
+    """The controller gives up on a host that has been silent for longer."""
+    trial.run(Step(step="a"), Hanging(step="b"), apply=False)
+    assert [event["within"] for event in trial.events if event["event"] == "begin"] == [300, 1]
 
 
 def test_an_unknown_owner_is_a_failure(trial: Trial) -> None:

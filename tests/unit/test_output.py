@@ -148,10 +148,26 @@ def test_a_failure_that_belongs_to_no_resource_is_told_at_the_end() -> None:
         ({"event": "notice", "level": "info", "text": "waiting"}, "lab1  note     waiting"),
         ({"event": "notice", "level": "error", "text": "not undone"}, "lab1  error    not undone"),
         ({"event": "upload", "bytes": 1234567}, "lab1  upload   1.2 MB"),
+        ({"event": "still", "step": "packages:apt", "seconds": 20}, "lab1  still    packages:apt  (20.0 s)"),
+        ({"event": "held"}, None),
     ],
 )
-def test_what_befalls_a_host_takes_one_line(event: Event, line: str) -> None:
-    assert shown(run("lab1"), {**event, "host": "lab1"})[1:] == [line]
+def test_what_befalls_a_host_takes_one_line(event: Event, line: str | None) -> None:
+    assert shown(run("lab1"), {**event, "host": "lab1"})[1:] == ([line] if line else [])
+
+
+def test_a_rollout_says_whose_turn_it_is_and_why_it_stopped() -> None:
+    hosts = [f"web{number}" for number in range(1, 9)]
+    events: list[Event] = [
+        {"event": "batch", "number": 1, "of": 2, "hosts": ["web1", "web2"]},
+        {"event": "canary", "host": "web1"},
+        {"event": "stopped", "reason": "the canary web1 did not end well", "hosts": hosts[1:]},
+    ]
+    assert shown(run(*hosts), *events)[1:] == [
+        "batch 1 of 2: web1, web2",
+        "web1  canary   goes first: the other hosts whose code changes wait until it has ended well",
+        "stopped: the canary web1 did not end well; not started: 7 hosts",
+    ]
 
 
 def test_text_of_several_lines_cannot_pass_for_another_host() -> None:

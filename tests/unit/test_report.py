@@ -163,6 +163,7 @@ def test_exit_codes(events: list[Event], interrupted: bool, code: int) -> None:
     assert fold(run("lab1", "lab2"), *events, done(interrupted=interrupted)).exit_code == code
 
 
+HELD = [*planned(), *one("held")]
 ALONE = "connection ended: the host goes on alone; run the same command again to see how it ended"
 SERVES = "what served before goes on serving"
 
@@ -176,6 +177,7 @@ SERVES = "what served before goes on serving"
         (CHANGED, False, "changed 1 of 4"),
         (CHANGED, True, "would change 1 of 4"),
         (UNREACHABLE, False, "unreachable, untouched"),
+        (HELD, False, "not started, untouched"),
         (one("refused", reason=REFUSED), False, "failed, nothing was changed"),
         (FAILED, False, f"failed at file:/a, {SERVES}"),
         (FAILED, True, "failed at file:/a, nothing was changed"),

@@ -102,7 +102,7 @@ def without_the_loader(text: str) -> str:
 def ids(resources: Iterable[Resource]) -> str:
     """A line for each resource, with digests that change with every template left out."""
     lines = "".join(f"{resource.stage:8} {resource.id}\n" for resource in resources)
-    return re.sub(r"\b[0-9a-f]{12,16}\b", "DIGEST", lines)
+    return re.sub(r"\b([0-9a-f]{12,16}|[0-9a-f]{8}\.[0-9a-f]{6})\b", "DIGEST", lines)
 
 
 # Golden files
@@ -352,6 +352,28 @@ def test_whatever_changes_is_another_release(app: App, bundle: Bundle) -> None:
     """Because what changes is started beside the old, and not in its place."""
     other = replace(target(app), bundles={"sync_api": bundle})
     assert release(app, other).release != release(SYNC_API, target(SYNC_API)).release
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        target(SYNC_API, python="3.13.5", architecture="aarch64", cores=8),
+        target(replace(SYNC_API, env={"HOST": "web2"}, workers=7, worker="sync")),
+    ],
+    ids=["another machine", "other settings"],
+)
+def test_the_same_code_has_the_same_name_on_all_hosts(other: Target) -> None:
+    """The first part of a release's id; the second one tells what else differs."""
+    one, two = release(SYNC_API, target(SYNC_API)).release, release(other.apps[0], other).release
+    assert one != two
+    assert one.partition(".")[0] == two.partition(".")[0]
+
+
+@pytest.mark.parametrize("change", [{"code": "file 'app.py' 'c'\n"}, {"requirements": "flask==3.1.4\n"}])
+def test_another_folder_has_another_name(change: dict[str, Any]) -> None:
+    other = replace(target(SYNC_API), bundles={"sync_api": replace(BUNDLES["sync_api"], **change)})
+    one, two = release(SYNC_API, target(SYNC_API)).release, release(SYNC_API, other).release
+    assert one.partition(".")[0] != two.partition(".")[0]
 
 
 @pytest.mark.parametrize(

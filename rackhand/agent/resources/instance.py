@@ -58,6 +58,11 @@ class Instance(Resource):
     def name(self) -> str:
         return f"{self.app}/{self.release}"
 
+    @property
+    def deadline(self) -> int:
+        # Started, waited for, and stopped again.
+        return 2 * (START_TIMEOUT + self.drain) + self.timeout + self.settle + 60
+
     def follows(self, system: System) -> tuple[str, ...]:
         return (f"release:{self.name}", f"virtualenv:{self.venv}")
 

@@ -11,6 +11,8 @@ from rackhand.agent.system import CommandError, System
 
 #: Seconds to wait for another apt or dpkg to finish.
 LOCK_TIMEOUT = 300
+#: Seconds for apt itself.
+APT_TIMEOUT = 900
 
 _APT = (
     "apt-get",
@@ -34,6 +36,10 @@ class Packages(Resource):
     @property
     def name(self) -> str:
         return "apt"
+
+    @property
+    def deadline(self) -> int:
+        return 2 * (LOCK_TIMEOUT + APT_TIMEOUT)
 
     def wanted(self) -> State:
         return dict.fromkeys(self.packages, "installed")
@@ -88,14 +94,14 @@ def _update(system: System) -> None:
 
 def _apt(system: System, *arguments: str) -> None:
     try:
-        system.run(*_APT, *arguments, timeout=LOCK_TIMEOUT + 900, env=_ENVIRONMENT)
+        system.run(*_APT, *arguments, timeout=LOCK_TIMEOUT + APT_TIMEOUT, env=_ENVIRONMENT)
     except CommandError as error:
         # Somebody's installation was killed halfway: dpkg finishes that before it begins anything else.
         if "dpkg --configure -a" not in error.output:
             raise
         finish = ("dpkg", "--force-confdef", "--force-confold", "--configure", "-a")
-        system.run(*finish, timeout=LOCK_TIMEOUT + 900, env=_ENVIRONMENT)
-        system.run(*_APT, *arguments, timeout=LOCK_TIMEOUT + 900, env=_ENVIRONMENT)
+        system.run(*finish, timeout=LOCK_TIMEOUT + APT_TIMEOUT, env=_ENVIRONMENT)
+        system.run(*_APT, *arguments, timeout=LOCK_TIMEOUT + APT_TIMEOUT, env=_ENVIRONMENT)
 
 
 def _said(error: CommandError) -> str:

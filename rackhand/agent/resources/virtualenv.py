@@ -14,6 +14,8 @@ from rackhand.agent.system import CommandError, System
 PYTHON = "/usr/bin/python3"
 MANIFEST = ".rackhand"
 _COMPLETE = "complete"
+#: Seconds for all packages of an environment.
+INSTALL_TIMEOUT = 1800
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,10 @@ class Virtualenv(Resource):
     @property
     def name(self) -> str:
         return self.key
+
+    @property
+    def deadline(self) -> int:
+        return INSTALL_TIMEOUT + 300
 
     def blobs(self, system: System) -> tuple[str, ...]:
         return () if os.path.exists(self._uv(system)) else (self.uv,)
@@ -70,7 +76,7 @@ class Virtualenv(Resource):
             system.run(
                 *(uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", f"{partial}/bin/python"),
                 *("--requirements", requirements),
-                timeout=1800,
+                timeout=INSTALL_TIMEOUT,
                 env=environment,
             )
         except CommandError as error:
