@@ -77,6 +77,7 @@ class Run:
     command: str
     apply: bool
     who: str
+    rollout: Rollout
 
 
 #: Makes a plan for what is deployed on a host already, from its settings, the applications meant and its facts.
@@ -123,7 +124,7 @@ def converge(
     rollout = _rollout(targets, replace(pace, canary=pace.canary and not check))
     only = {host.name: _apps(host, app) for host in targets}
     bundles = _bundles(targets)
-    run = Run(name=new_run(), command=command, apply=not check, who=who())
+    run = Run(name=new_run(), command=command, apply=not check, who=who(), rollout=rollout)
 
     def job(host: HostSettings) -> Job:
         # What is in a bundle is sent on its own, to whoever needs it.
@@ -265,11 +266,12 @@ def _operate(
     pace: Pace,
 ) -> int:
     """Carries out the operation's plan on each host: one that carries no data. Returns the exit code."""
-    run = Run(name=new_run(), command=command, apply=apply, who=who())
+    rollout = _rollout(targets, pace)
+    run = Run(name=new_run(), command=command, apply=apply, who=who(), rollout=rollout)
     jobs = [
         Job(host=host, work=partial(_carry_out, run=run, planned=planned, apps=_apps(host, app))) for host in targets
     ]
-    fleet = Fleet(jobs, rollout=_rollout(targets, pace), forks=options.forks, scheduler=options.scheduler)
+    fleet = Fleet(jobs, rollout=rollout, forks=options.forks, scheduler=options.scheduler)
     return _show(fleet, targets, options, run=run)
 
 
@@ -300,8 +302,10 @@ def gather(
     answers: dict[str, Any] = {}
     work: Work = partial(_ask, question=question)
     jobs = [Job(host=host, work=work) for host in targets]
-    fleet = Fleet(jobs, rollout=_rollout(targets, Pace()), forks=options.forks, scheduler=options.scheduler)
-    events = [_begun(options, targets, Run(name="", command="", apply=False, who=""), check=True)]
+    rollout = _rollout(targets, Pace())
+    fleet = Fleet(jobs, rollout=rollout, forks=options.forks, scheduler=options.scheduler)
+    run = Run(name="", command="", apply=False, who="", rollout=rollout)
+    events = [_begun(options, targets, run, check=True)]
     report = Report().after(events[0])
     started = time.monotonic()
     for event in fleet:
@@ -401,6 +405,7 @@ def _run(conversation: Conversation, planned: Plan, run: Run, *, host: HostSetti
         secrets=host.secrets,
         blob=blob,
         confirm_within=host.confirm_within,
+        drain=None if host.behind is None else host.behind.drain(run.rollout.batch_of(host.name)),
     )
 
 

@@ -140,10 +140,11 @@ class Conversation:
         secrets: tuple[str, ...],
         blob: Callable[[str], bytes],
         confirm_within: int = 30,
+        drain: Mapping[str, Any] | None = None,
     ) -> Iterator[Event]:
         """Sends the plan and yields the events of its run, the last one `end`. Raises Lost."""
         self._stream.patience(SILENCE)
-        told = {"run": run, "command": command, "who": who, "confirm_within": confirm_within}
+        told = {"run": run, "command": command, "who": who, "confirm_within": confirm_within, "drain": drain}
         self._send({**told, "plan": plan.to_wire(), "apply": apply, "secrets": secrets})
         for event in self.events():
             self._stream.patience(_patience(event))

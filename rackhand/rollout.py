@@ -43,6 +43,10 @@ class Rollout:
             canary=pace.canary and pace.serial is None and len(names) > 2,
         )
 
+    def batch_of(self, name: str) -> tuple[str, ...]:
+        """The batch of a host."""
+        return next(names for names in self.batches if name in names)
+
     def turn(self, report: Report) -> int:
         """The batch whose turn it is, counted from 0: the first in which a host has not ended, or else the last."""
         for number, names in enumerate(self.batches):

@@ -18,7 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
+from rackhand import edges
 from rackhand.agent.serving import Strategy
+from rackhand.edges import Behind, Edge
 from rackhand.errors import UserError
 from rackhand.inventory import Host, Origin, Variables, did_you_mean, got, shown
 from rackhand.secret_values import SecretValues
@@ -140,7 +142,8 @@ class FirewallSettings:
 @dataclass(frozen=True, kw_only=True)
 class HostSettings:
     """All that is set for one host. Without `ssh` or `firewall` these are left alone. `confirm_within` is how many
-    seconds the host waits for a new connection after it has changed either."""
+    seconds the host waits for a new connection after it has changed either. `edge` is what an edge passes requests on
+    to, `behind` who passes requests on to this host."""
 
     name: str
     groups: tuple[str, ...]
@@ -153,6 +156,8 @@ class HostSettings:
     confirm_within: int = 30
     #: What must be shown nowhere, in each way of writing it.
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    edge: Edge | None = None
+    behind: Behind | None = None
 
 
 def host_settings(host: Host, project: Path) -> HostSettings:
@@ -172,7 +177,11 @@ def host_settings(host: Host, project: Path) -> HostSettings:
         ssh=_ssh(fields.optional("rackhand_ssh"), connection),
         firewall=_firewall(fields.optional("rackhand_firewall")),
         confirm_within=fields.whole("rackhand_confirm_within", 30, least=5, most=600),
+        edge=_edge(fields.optional("rackhand_edge"), host),
+        behind=_behind(fields, host, problems),
     )
+    if settings.edge is not None and settings.apps:
+        fields.problem(("rackhand_edge",), "an edge passes all requests on, and this host has apps of its own")
     routes: dict[str, App] = {}
     for app in settings.apps:
         if (first := routes.setdefault(app.route, app)) is not app and app.route:
@@ -309,6 +318,30 @@ def _root_login(value: object) -> str:
         return "yes" if _flag(value) else "no"
     except ValueError:
         raise ValueError(f"should be true, false or prohibit-password, got {got(value)}") from None
+
+
+def _edge(fields: _Fields | None, host: Host) -> Edge | None:
+    if fields is None:
+        return None
+    found = fields.required("to", lambda value: edges.edge(_text(value), host.vars.namespace()), None)
+    fields.refuse_unknown()
+    return found
+
+
+def _behind(fields: _Fields, host: Host, problems: list[str]) -> Behind | None:
+    fields.convert("rackhand_address", _address, None)
+    try:
+        return edges.behind(host.name, host.vars.namespace())
+    except ValueError as error:
+        problems.append(f"{host.origin}: {host.name} is behind an edge: {error}")
+        return None
+
+
+def _address(value: object) -> str:
+    try:
+        return str(ipaddress.ip_address(_text(value)))
+    except ValueError:
+        raise ValueError(f"should be an IP address, got {got(value)}") from None
 
 
 def _firewall(fields: _Fields | None) -> FirewallSettings | None:

@@ -46,6 +46,8 @@ def site(target: Target) -> str:
         nginx=target.settings.nginx,
         ipv6=target.facts["ipv6"],
         prefix_header=PREFIX_HEADER,
+        edge=target.settings.edge,
+        edges=target.settings.behind.edges if target.settings.behind else (),
         token=TOKEN,
         token_path=TOKEN_PATH,
     )

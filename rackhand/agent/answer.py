@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from rackhand.agent import engine, guard, host_log, layout, runs, status
+from rackhand.agent import drain, engine, guard, host_log, layout, runs, status
 from rackhand.agent.channel import SILENCE, Channel
 from rackhand.agent.events import Emitter
 from rackhand.agent.files import file_digest, remove
@@ -94,7 +94,13 @@ def _carry_out(plan: Plan, message: dict[str, Any], channel: Channel, emit: Emit
     except (ConnectionError, ResourceError) as error:
         return engine.Outcome(failed=1, skipped=len(plan), reason=str(error))
     guarded = guard.Guard(plan, run=run, within=within, emit=emit, heard=channel.unconfirmed)
-    return engine.run(plan, system, emit, apply=True, cancelled=channel.cancelled, guard=guarded)
+    away = drain.Drain(message["drain"], system, emit)
+    try:
+        return engine.run(
+            plan, system, emit, apply=True, cancelled=channel.cancelled, guard=guarded, before_change=away.begin
+        )
+    finally:
+        away.end()
 
 
 def _reason(error: Exception) -> str:

@@ -93,8 +93,10 @@ def run(
     apply: bool,
     cancelled: Callable[[], bool] = lambda: False,
     guard: Guard | None = None,
+    before_change: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Checks the plan and, with `apply`, makes the host what it says. The first failure ends the run and undoes it."""
+    """Checks the plan and, with `apply`, makes the host what it says, calling `before_change` before each change. The
+    first failure ends the run and undoes it."""
     outcome = Outcome()
     changed: set[str] = set()
     failure: Failure | None = None
@@ -119,7 +121,7 @@ def run(
         warnings: tuple[str, ...] = ()
         try:
             with _within(resource.deadline):
-                changes = _converge(resource, system, outcome, apply, guard, clock)
+                changes = _converge(resource, system, outcome, apply, guard, clock, before_change)
             if not apply and not changes and (followed := changed.intersection(resource.follows(system))):
                 changes = [{"key": "follows", "before": None, "after": ", ".join(sorted(followed))}]
             warnings = resource.warnings(system)
@@ -191,13 +193,20 @@ def _settle(outcome: Outcome, guard: Guard | None, system: System, emit: Emitter
 
 
 def _converge(
-    resource: Resource, system: System, outcome: Outcome, apply: bool, guard: Guard | None, clock: _Clock
+    resource: Resource,
+    system: System,
+    outcome: Outcome,
+    apply: bool,
+    guard: Guard | None,
+    clock: _Clock,
+    before_change: Callable[[], None],
 ) -> list[Change]:
     wanted = resource.wanted()
     with clock.timing("check"):
         actual = resource.actual(system)
         changes = compare(resource, wanted, actual)
     if changes and apply:
+        before_change()
         with clock.timing("apply"):
             if resource.cuts_off and guard is not None:
                 guard.arm(resource, system)

@@ -130,10 +130,23 @@ class Trial:
         for step, value in steps.items():
             (self.root / step).write_text(f"{value} ")
 
-    def run(self, *resources: Resource, apply: bool = True, cancelled: Callable[[], bool] = lambda: False) -> None:
+    def run(
+        self,
+        *resources: Resource,
+        apply: bool = True,
+        cancelled: Callable[[], bool] = lambda: False,
+        before_change: Callable[[], None] = lambda: None,
+    ) -> None:
         with (self._folder / "events").open("w+b") as file:
             emit = Emitter(file.fileno())
-            self.outcome = run(Plan(resources), System(str(self.root)), emit, apply=apply, cancelled=cancelled)
+            self.outcome = run(
+                Plan(resources),
+                System(str(self.root)),
+                emit,
+                apply=apply,
+                cancelled=cancelled,
+                before_change=before_change,
+            )
             file.seek(0)
             self.events = [json.loads(line) for line in file]
 
@@ -170,6 +183,17 @@ def test_only_what_differs_is_applied(trial: Trial) -> None:
     assert trial.notes == ["apply b", "apply c"]
     assert trial.statuses == {"step:a": "ok", "step:b": "changed", "step:c": "changed"}
     assert (trial.outcome.ok, trial.outcome.changed, trial.outcome.reason) == (1, 2, None)
+
+
+def test_something_may_be_done_before_each_change(trial: Trial) -> None:
+    """And before changes alone: not when all is as wanted, nor by a check."""
+    trial.has(a="new", b="old")
+    noted: list[list[str]] = []
+    trial.run(Step(step="b"), apply=False, before_change=lambda: noted.append(trial.notes))
+    trial.run(Step(step="a"), before_change=lambda: noted.append(trial.notes))
+    assert noted == []
+    trial.run(Step(step="a"), Step(step="b"), Step(step="c"), before_change=lambda: noted.append(trial.notes))
+    assert noted == [[], ["apply b"]]
 
 
 def test_a_check_applies_nothing(trial: Trial) -> None:

@@ -200,7 +200,10 @@ def apply(agent: Agent, run: str, *said: str) -> list[dict[str, Any]]:
         agent.say(line)
     agent.emit.name(run)
     answer._apply(
-        Plan(()), {"run": run, "command": "deploy", "who": "me@here", "confirm_within": 30}, agent.channel, agent.emit
+        Plan(()),
+        {"run": run, "command": "deploy", "who": "me@here", "confirm_within": 30, "drain": None},
+        agent.channel,
+        agent.emit,
     )
     return agent.said()
 

@@ -1,5 +1,6 @@
 """A fleet on its way from one release to the next, and back: batches, the canary, one release for all hosts."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
+from rackhand import PROJECT
 from rackhand.lab import Lab, LabHost
+from tests.lab.running import Running
 from tests.lab.site import Result, Site
+from tests.lab.test_fleet import PROCESSES, DaskCluster
 
 APP = Path(__file__).parent / "small_app"
 NAMES = ("app1", "app2", "app3")
@@ -64,10 +68,22 @@ def order(result: Result, *kinds: str) -> list[tuple[str, str]]:
     return [(event["event"], event["host"]) for event in result.events if event["event"] in kinds]
 
 
-def test_a_canary_goes_first(site: Site) -> None:
-    """When code changes. The others begin once it has ended; a run that changes nothing has none."""
-    change(site, "# one")
-    result = site.deploy("all")
+@pytest.mark.parametrize("crew", ["threads", "processes", "workers"])
+def test_a_canary_goes_first(site: Site, crew: str, tmp_path: Path) -> None:
+    """When code changes, whoever does the work. The others begin once it has ended; a run that changes nothing has
+    none."""
+    change(site, f"# {crew}")
+    options: tuple[str, ...] = ()
+    with contextlib.ExitStack() as stack:
+        if crew == "workers":
+            (tmp_path / "dask").mkdir()
+            cluster = stack.enter_context(DaskCluster(tmp_path / "dask"))
+            cluster.worker("only")
+            options = ("--scheduler", cluster.address)
+        program = PROCESSES if crew == "processes" else (str(PROJECT / "invoke"),)
+        result = stack.enter_context(Running(site, "all", *options, program=program)).end()
+    assert result.code == 0, result
+    assert "notice" not in {event["event"] for event in result.events}
     (canary,) = (event["host"] for event in result.events if event["event"] == "canary")
     began = order(result, "start", "end")
     assert began[:2] == [("start", canary), ("end", canary)]

@@ -1,0 +1,35 @@
+"""Keeping edges away: what is read of the kernel. That nothing is lost is shown on hosts, in tests/lab/test_edge.py."""
+
+import socket
+
+import pytest
+
+from rackhand.agent import drain
+
+
+@pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_connections_of_a_peer(monkeypatch: pytest.MonkeyPatch, family: socket.AddressFamily, address: str) -> None:
+    """Those that are established, and those that have ended a moment ago, by the peer's address and port."""
+    with socket.socket(family) as listener:
+        listener.bind((address, 0))
+        listener.listen()
+        monkeypatch.setattr(drain, "PORT", listener.getsockname()[1])
+        assert list(drain._connections([address])) == []
+        client = socket.create_connection(listener.getsockname()[:2])
+        server, _ = listener.accept()
+        peer = client.getsockname()[:2]
+        assert list(drain._connections([address])) == [(True, peer)]
+        assert list(drain._connections(["192.0.2.1"])) == []
+        server.close()
+        client.close()
+        assert (True, peer) not in drain._connections([address])
+
+
+def test_an_ipv4_address_in_an_ipv6_socket_is_one() -> None:
+    assert drain._address("0000000000000000FFFF00000B0200C0", socket.AF_INET6) == "192.0.2.11"
+
+
+def test_the_rules_name_each_edge_in_its_family() -> None:
+    rules = drain._rules(["192.0.2.1", "2001:db8::2"])
+    assert "ip { 192.0.2.1 timeout 900s }" in rules
+    assert "ip6 { 2001:db8::2 timeout 900s }" in rules

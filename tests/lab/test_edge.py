@@ -1,0 +1,160 @@
+"""An edge in front of three hosts: it balances, learns by itself who is gone, and loses nothing while they change."""
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from websockets.asyncio.client import connect
+
+from rackhand.lab import Lab, LabHost
+from tests.lab.running import Running
+from tests.lab.site import Site
+from tests.load import Load, Tally, Traffic
+
+APPS = Path(__file__).parent / "traffic_apps"
+TRAFFIC = [Traffic(app="fast", path="/fast")]
+NAMES = ("behind1", "behind2", "behind3")
+
+#: Seconds after which the edge takes a host that does not answer for gone, in the middle of a request.
+SILENT = 15
+
+
+class EdgeSite(Site):
+    """The first host is the edge of the others."""
+
+    def write(self) -> None:
+        edge, *others = self.hosts
+        members = {"edge": [edge], "web": others}
+        groups = {group: {"hosts": {name: self.hosts[name] for name in names}} for group, names in members.items()}
+        connection = {key: value for key, value in self.variables.items() if key.startswith("ansible_")}
+        edges = {"rackhand_edge": {"to": "web"}, "rackhand_nginx": {"read_timeout": SILENT}}
+        files = {
+            "hosts.yml": {"all": {"children": groups}},
+            "group_vars/all.yml": connection,
+            "group_vars/web.yml": {"apps": self.variables["apps"]},
+            "group_vars/edge.yml": edges,
+        }
+        for path, content in files.items():
+            (self.inventory / path).write_text(yaml.safe_dump(content))
+
+
+class Served:
+    def __init__(self, site: EdgeSite, edge: LabHost, hosts: Sequence[LabHost]) -> None:
+        self.site, self.edge, self.hosts = site, edge, {host.name: host for host in hosts}
+
+    def change(self) -> None:
+        """Makes the code of the next deploy another one."""
+        with (self.site.apps / "fast" / "app.py").open("a") as file:
+            file.write("# another\n")
+
+    def answered(self) -> set[str]:
+        """The instances that answer through the edge."""
+        address = f"http://{self.edge.address}/fast/health"
+        return {httpx.get(address, timeout=30).json()["instance"] for _ in range(12)}
+
+    def requests(self, name: str) -> int:
+        """How many a host has got from elsewhere."""
+        log = self.hosts[name].run(["cat", "/var/log/nginx/access.log"]).stdout
+        return sum(not line.startswith("127.0.0.1 ") for line in log.splitlines())
+
+    def clients(self, name: str) -> set[str]:
+        """Whom a host takes its clients for."""
+        log = self.hosts[name].run(["cat", "/var/log/nginx/access.log"]).stdout
+        return {line.partition(" ")[0] for line in log.splitlines()} - {"127.0.0.1"}
+
+
+@pytest.fixture(scope="module")
+def served(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    edge, *hosts = lab.up(["edge1", *NAMES])
+    site = EdgeSite(tmp_path_factory.mktemp("edge"), lab, [edge, *hosts], APPS)
+    settings = {"path": str(site.apps / "fast"), "app": "app:app", "worker": "uvicorn", "workers": 1, "drain": 5}
+    site.variables["apps"] = {"fast": {**settings, "route": "/fast"}}
+    site.write()
+    site.deploy("all")
+    return Served(site, edge, hosts)
+
+
+def test_an_edge_balances_and_says_who_its_clients_are(served: Served) -> None:
+    """All hosts answer. They believe the edge, and nobody else, who a client is; WebSockets pass."""
+    assert len(served.answered()) == 3
+    forged = {"X-Forwarded-For": "203.0.113.9"}
+    httpx.get(f"http://{served.edge.address}/fast/health", headers=forged)
+    for host in served.hosts.values():
+        httpx.get(f"http://{host.address}/fast/health", headers=forged)
+    own = served.edge.network.address(1)
+    assert {client for name in NAMES for client in served.clients(name)} == {own}
+
+    async def echo() -> Any:
+        async with connect(f"ws://{served.edge.address}/fast/ws") as socket:
+            await socket.send("hello")
+            return json.loads(await socket.recv())
+
+    assert asyncio.run(echo())["body"] == "hello"
+
+
+def test_a_run_that_changes_nothing_drains_nobody(served: Served) -> None:
+    result = served.site.deploy("all", "--serial", "1")
+    assert result.resources("changed") == []
+    assert [event for event in result.events if event["event"] == "notice"] == []
+
+
+def rolled(served: Served, load: Load, *options: str, cut: LabHost | None = None) -> tuple[int, Tally, float]:
+    """A deploy of one host after the other under load; with `cut`, that host loses power while the one before it is
+    changed. When that was, by the monotonic clock."""
+    moment = 0.0
+    with load:
+        load.settle()
+        with Running(served.site, "web", "--serial", "1", *options) as run:
+            for name in NAMES:
+                if cut is not None and name == cut.name:
+                    break
+                run.until("notice", lambda event: event["text"].startswith("drained: "))
+                before = served.requests(name)
+                if cut is not None and name == NAMES[list(NAMES).index(cut.name) - 1]:
+                    cut.power_cut()
+                    moment = time.monotonic()
+                run.until("resource", lambda event: event["id"] == "probe:http://localhost:80/fast/health")
+                assert served.requests(name) == before, "requests came while it was drained"
+                run.until("notice", lambda event: event["text"].startswith("put back: "))
+            result = run.end()
+        load.settle()
+    return result.code, load.tally(), moment
+
+
+def test_a_rolling_deploy_loses_nothing(served: Served) -> None:
+    """Each host gets no request of the edge from before its change until after its verification."""
+    before = served.answered()
+    served.change()
+    code, tally, _ = rolled(served, Load(served.edge.address, TRAFFIC))
+    print(tally)
+    assert code == 0
+    assert not tally.lost, tally
+    assert {kind for kind, count in tally.kinds.items() if count} >= {"get", "post", "kept get", "kept post", "upload"}
+    assert len(served.answered()) == 3
+    assert not served.answered() & before
+
+
+def test_a_host_that_loses_power_midway(served: Served) -> None:
+    """What was on its way there is lost, where it may not be asked twice or the answer had begun; nothing else is, then
+    or later. The others are brought to the new release, and so is that one once it is back."""
+    served.change()
+    gone = served.hosts["behind3"]
+    load = Load(served.edge.address, TRAFFIC)
+    code, tally, cut = rolled(served, load, "--max-fail-percentage", "100", cut=gone)
+    print(tally)
+    assert code == 4
+    for lost in tally.lost:
+        assert lost.start <= cut <= lost.end, lost
+        assert "get" not in lost.kind, lost
+    assert len(tally.lost) <= 3, tally
+    assert len(served.answered()) == 2
+    gone.boot()
+    gone.wait_ssh()
+    served.site.deploy("web")
+    assert len(served.answered()) == 3
