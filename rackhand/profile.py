@@ -21,6 +21,7 @@ _UNTIL_NEXT = {
     "connecting": "connecting",
     "facts": "planning",
     "planned": "sending the plan",
+    "held": "waiting for the canary",
     "start": "looking for missing data",
     "upload": "sending data",
     "other": "another run",

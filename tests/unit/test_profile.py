@@ -64,6 +64,14 @@ def test_each_step_of_a_host_has_its_time() -> None:
     ]
 
 
+def test_a_host_that_is_held_waits_for_the_canary() -> None:
+    """Then it is connected to again."""
+    held = [*run("web1")[:3], {"event": "held", "host": "web1", "at": 0.36}]
+    told = rows(profile([BEGUN, *held, *run("web1", 1.36), DONE]))
+    assert ["web1", "waiting for the canary", "1.000"] in told
+    assert ["web1", "connecting", "0.400"] in told
+
+
 def test_hosts_whose_events_are_mixed_are_told_apart() -> None:
     events = sorted([*run("web1"), *run("web2", 0.01)], key=lambda event: event["at"])
     told = rows(profile([BEGUN, *events, DONE]))
