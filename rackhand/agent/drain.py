@@ -51,7 +51,7 @@ class Drain:
         try:
             self._system.run("nft", _rules(self._edges))
         except CommandError as error:
-            self._tell(f"not drained: {error}")
+            self._tell(f"not drained: nft: {(error.output.strip().splitlines() or [str(error)])[0]}")
             return
         self._drained = True
         deadline = time.monotonic() + QUIET
@@ -91,13 +91,13 @@ def _rules(edges: Sequence[str]) -> str:
     script.append(f"add chain {_TABLE} input {{ type filter hook input priority -10; }}")
     for family, kind, separator in (("ip", "ipv4_addr", "."), ("ip6", "ipv6_addr", ":")):
         members = [f"{edge} timeout {FORGOTTEN}s" for edge in edges if separator in edge]
-        script.append(f"add set {_TABLE} {family} {{ type {kind}; flags timeout; }}")
+        script.append(f"add set {_TABLE} edges_{family} {{ type {kind}; flags timeout; }}")
         script.append(
             f"add rule {_TABLE} input tcp dport {PORT} tcp flags & (fin|syn|rst|ack) == syn "
-            f"{family} saddr @{family} reject with tcp reset"
+            f"{family} saddr @edges_{family} reject with tcp reset"
         )
         if members:
-            script.append(f"add element {_TABLE} {family} {{ {', '.join(members)} }}")
+            script.append(f"add element {_TABLE} edges_{family} {{ {', '.join(members)} }}")
     return "; ".join(script)
 
 

@@ -31,5 +31,5 @@ def test_an_ipv4_address_in_an_ipv6_socket_is_one() -> None:
 
 def test_the_rules_name_each_edge_in_its_family() -> None:
     rules = drain._rules(["192.0.2.1", "2001:db8::2"])
-    assert "ip { 192.0.2.1 timeout 900s }" in rules
-    assert "ip6 { 2001:db8::2 timeout 900s }" in rules
+    assert "edges_ip { 192.0.2.1 timeout 900s }" in rules
+    assert "edges_ip6 { 2001:db8::2 timeout 900s }" in rules
