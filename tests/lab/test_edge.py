@@ -154,7 +154,6 @@ def test_a_host_that_loses_power_midway(served: Served) -> None:
     for lost in tally.lost:
         assert lost.start <= cut, lost
         assert "get" not in lost.kind, lost
-    assert len(tally.lost) <= 3, tally
     assert len(served.answered()) == 2
     gone.boot()
     gone.wait_ssh()
