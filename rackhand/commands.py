@@ -24,6 +24,7 @@ from rackhand import PROJECT
 from rackhand.bundle import Bundle, bundle
 from rackhand.cautions import cautions, shortages
 from rackhand.conversation import Conversation, Event, who
+from rackhand.edges import behind
 from rackhand.errors import UserError
 from rackhand.fleet import Fleet
 from rackhand.history import code, step_before
@@ -92,7 +93,9 @@ def hosts(options: Options) -> tuple[HostSettings, ...]:
         raise UserError(f"--forks should be 1 or more, got {options.forks}")
     inventory = read_inventory(options.inventory, options.extra_vars, options.vault())
     limit = failed_last(PROJECT / ".runs") if options.limit == "@failed" else options.limit
-    return tuple(host_settings(host, PROJECT) for host in inventory.select(options.host, limit))
+    chosen = [host_settings(host, PROJECT) for host in inventory.select(options.host, limit)]
+    found = behind([host.name for host in chosen], inventory)
+    return tuple(replace(host, behind=found.get(host.name)) for host in chosen)
 
 
 def read_inventory(sources: Sequence[str], extra_vars: Sequence[str], vault: Vault) -> Inventory:

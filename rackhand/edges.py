@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from rackhand.errors import UserError
+from rackhand.inventory import Inventory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,35 +44,41 @@ def edge(to: str, namespace: Mapping[str, Any]) -> Edge:
         raise ValueError(f"the group {to} has no hosts")
     if namespace["inventory_hostname"] in members:
         raise ValueError(f"the host is in the group {to} itself: it would pass requests on to itself")
-    return Edge(to=to, hosts=tuple((name, address(name, namespace["hostvars"])) for name in members))
+    return Edge(to=to, hosts=tuple((name, address(namespace["hostvars"][name], name)) for name in members))
 
 
-def behind(name: str, namespace: Mapping[str, Any]) -> Behind | None:
-    """The edges of a host, if it has any. Raises ValueError."""
-    groups, hostvars = namespace["groups"], namespace["hostvars"]
-    found = [(host, to) for host, to in _edges(hostvars) if name in groups.get(to, ())]
-    if not found:
-        return None
-    others = dict.fromkeys(host for _, to in found for host in groups[to] if host != name)
-    return Behind(
-        edges=tuple(dict.fromkeys(address(host, hostvars) for host, _ in found)),
-        others=tuple((host, address(host, hostvars)) for host in others),
-    )
+def behind(names: Iterable[str], inventory: Inventory) -> dict[str, Behind]:
+    """The edges of these hosts, of those that have any: of all at once, since the whole inventory is looked through for
+    them. Raises UserError."""
+    edges = dict(_edges(inventory))
+    groups = {to: inventory.groups[to].members for to in edges.values() if to in inventory.groups}
+    known = functools.cache(lambda name: address(inventory.hosts[name].vars, name))
+    found: dict[str, Behind] = {}
+    for name in names:
+        mine = [edge for edge, to in edges.items() if name in groups.get(to, ())]
+        if mine:
+            others = dict.fromkeys(host for edge in mine for host in groups[edges[edge]] if host != name)
+            try:
+                found[name] = Behind(
+                    edges=tuple(dict.fromkeys(known(edge) for edge in mine)),
+                    others=tuple((host, known(host)) for host in others),
+                )
+            except ValueError as error:
+                raise UserError(f"{inventory.hosts[name].origin}: {name} is behind an edge: {error}") from None
+    return found
 
 
-def _edges(hostvars: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+def _edges(inventory: Inventory) -> Iterator[tuple[str, str]]:
     """All edges of the inventory, with the names of their groups. What is wrong with one is told of that host."""
-    for host in hostvars:
-        variables = hostvars[host]
-        settings = variables.get("rackhand_edge")
+    for host in inventory.hosts.values():
+        settings = host.vars.get("rackhand_edge")
         if isinstance(settings, Mapping) and isinstance(settings.get("to"), str):
-            yield host, settings["to"]
+            yield host.name, settings["to"]
 
 
-def address(name: str, hostvars: Mapping[str, Mapping[str, Any]]) -> str:
-    """The address by which edges and the hosts behind them know each other. Names would be looked up once, when nginx
+def address(variables: Mapping[str, Any], name: str) -> str:
+    """The address by which edges and the hosts behind them know a host. Names would be looked up once, when nginx
     starts, and one that is not found would keep it from starting. Raises ValueError."""
-    variables = hostvars[name]
     said = variables.get("rackhand_address", variables.get("ansible_host", name))
     try:
         return str(ipaddress.ip_address(said if isinstance(said, str) else ""))

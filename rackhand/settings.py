@@ -143,7 +143,7 @@ class FirewallSettings:
 class HostSettings:
     """All that is set for one host. Without `ssh` or `firewall` these are left alone. `confirm_within` is how many
     seconds the host waits for a new connection after it has changed either. `edge` is what an edge passes requests on
-    to, `behind` who passes requests on to this host."""
+    to, `behind` who passes requests on to this host: that follows from the whole inventory, and is added later."""
 
     name: str
     groups: tuple[str, ...]
@@ -178,8 +178,8 @@ def host_settings(host: Host, project: Path) -> HostSettings:
         firewall=_firewall(fields.optional("rackhand_firewall")),
         confirm_within=fields.whole("rackhand_confirm_within", 30, least=5, most=600),
         edge=_edge(fields.optional("rackhand_edge"), host),
-        behind=_behind(fields, host, problems),
     )
+    fields.convert("rackhand_address", _address, None)
     if settings.edge is not None and settings.apps:
         fields.problem(("rackhand_edge",), "an edge passes all requests on, and this host has apps of its own")
     routes: dict[str, App] = {}
@@ -326,15 +326,6 @@ def _edge(fields: _Fields | None, host: Host) -> Edge | None:
     found = fields.required("to", lambda value: edges.edge(_text(value), host.vars.namespace()), None)
     fields.refuse_unknown()
     return found
-
-
-def _behind(fields: _Fields, host: Host, problems: list[str]) -> Behind | None:
-    fields.convert("rackhand_address", _address, None)
-    try:
-        return edges.behind(host.name, host.vars.namespace())
-    except ValueError as error:
-        problems.append(f"{host.origin}: {host.name} is behind an edge: {error}")
-        return None
 
 
 def _address(value: object) -> str:

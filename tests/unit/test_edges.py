@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rackhand.edges import Behind, Edge
+from rackhand.edges import Behind, Edge, behind
 from rackhand.errors import UserError
 from rackhand.inventory import load_inventory
 from rackhand.settings import HostSettings, host_settings
@@ -36,7 +36,8 @@ all:
 
 def settings(folder: Path, text: str, name: str) -> HostSettings:
     (folder / "hosts.yml").write_text(text)
-    return host_settings(load_inventory(folder).host(name), folder)
+    inventory = load_inventory(folder)
+    return replace(host_settings(inventory.host(name), folder), behind=behind([name], inventory).get(name))
 
 
 def test_an_edge_has_the_addresses_of_its_group(tmp_path: Path) -> None:
