@@ -1,19 +1,22 @@
 """Keeps the requests of edges away from this host while it changes, as long as there are others to take them.
 
 The kernel refuses new connections of the edges to the web server. Nothing of a request was sent on a connection that is
-refused, so the edge may send it elsewhere, whatever it is. Nobody else has to be told, and the kernel forgets each edge
-after a while, so a run that was killed leaves nothing behind that lasts.
+refused, so the edge may send it elsewhere, whatever it is. Nobody else has to be told. What a killed run leaves behind
+the next one takes back, or else the kernel, which forgets each edge after a while.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rackhand.agent import layout
 from rackhand.agent.events import Emitter
+from rackhand.agent.files import remove
 from rackhand.agent.system import CommandError, System
 
 PORT = 80
@@ -38,7 +41,7 @@ class Drain:
         self._system = system
         self._emit = emit
         self._begun = not wanted
-        self._drained = False
+        self._mark = system.path(layout.DRAINED)
 
     def begin(self) -> None:
         """To be called before each change; the first time, returns once what the edges have sent is answered."""
@@ -48,30 +51,34 @@ class Drain:
         if not any(map(_answers, self._others)):
             self._tell("not drained: none of the other hosts answers")
             return
+        with open(self._mark, "w", encoding="ascii"):  # first, so that there are no rules without it
+            pass
         try:
             self._system.run("nft", _rules(self._edges))
         except CommandError as error:
+            remove(self._mark)
             self._tell(f"not drained: nft: {(error.output.strip().splitlines() or [str(error)])[0]}")
             return
-        self._drained = True
         deadline = time.monotonic() + QUIET
         while any(established for established, _ in _connections(self._edges)) and time.monotonic() < deadline:
             time.sleep(0.05)
         self._tell(f"drained: {', '.join(self._edges)} may send nothing here until this is done")
 
     def end(self) -> None:
-        """Lets the edges in again, and returns once they come, or would if they had requests."""
-        if not self._drained:
+        """Lets the edges in again, if this run or an earlier one keeps them away, and returns once they come, or would
+        if they had requests."""
+        if not os.path.exists(self._mark):
             return
         before = {connection for _, connection in _connections(self._edges)}
         with contextlib.suppress(CommandError):
             self._system.run("nft", f"delete table {_TABLE}")
+        remove(self._mark)
         missing = set(self._edges)
         deadline = time.monotonic() + RETURN
         while missing and time.monotonic() < deadline:
             time.sleep(0.05)
             missing -= {edge for _, (edge, port) in _connections(self._edges) if (edge, port) not in before}
-        self._tell(f"put back: {', '.join(self._edges)} may send requests here again")
+        self._tell(f"put back: {', '.join(self._edges) or 'edges'} may send requests here again")
 
     def _tell(self, text: str) -> None:
         self._emit("notice", level="info", text=text)

@@ -9,6 +9,7 @@
 /opt/rackhand/boot                         starts, at boot, what `current` names
 /run/systemd/system/UNIT                   the unit of one instance: a copy of its release's
 /run/rackhand-APP/ID-N/                    the socket of one instance, which files it has loaded, what it is
+/run/rackhand.drained                      edges may send nothing here
 /var/lib/rackhand/runs/RUN.jsonl           the events of a run
 /var/lib/rackhand/runs/last                link to those of the last one
 /var/lib/rackhand/guard/                   what is put back unless a change is confirmed
@@ -31,6 +32,7 @@ GUARD = f"{STATE}/guard"
 GUARD_UNIT = "rackhand-guard.service"
 FIREWALL = "/etc/rackhand/firewall.nft"
 LOCK = "/run/rackhand.lock"
+DRAINED = "/run/rackhand.drained"
 SYSTEMD = "/etc/systemd/system"
 #: Units until the next boot. Systemd finds a new one here without being told.
 VOLATILE = "/run/systemd/system"

@@ -14,7 +14,8 @@ from websockets.asyncio.client import connect
 
 from rackhand.lab import Lab, LabHost
 from tests.lab.running import Running
-from tests.lab.site import Site
+from tests.lab.site import Result, Site
+from tests.lab.test_runs import at_work
 from tests.load import Load, Tally, Traffic
 
 APPS = Path(__file__).parent / "traffic_apps"
@@ -105,57 +106,100 @@ def test_a_run_that_changes_nothing_drains_nobody(served: Served) -> None:
     assert [event for event in result.events if event["event"] == "notice"] == []
 
 
-def rolled(served: Served, load: Load, *options: str, cut: LabHost | None = None) -> tuple[int, Tally, float]:
-    """A deploy of one host after the other under load; with `cut`, that host loses power while the one before it is
-    changed. When that was, by the monotonic clock."""
+def rolled(
+    served: Served, load: Load, *options: str, cut: str | None = None, during: str | None = None
+) -> tuple[Result, Tally, float]:
+    """A deploy of one host after the other under load. The host `cut` loses power while the host `during` is drained;
+    when that was, by the monotonic clock."""
     moment = 0.0
     with load:
         load.settle()
         with Running(served.site, "web", "--serial", "1", *options) as run:
             for name in NAMES:
-                if cut is not None and name == cut.name:
-                    break
                 run.until("notice", lambda event: event["text"].startswith("drained: "))
                 before = served.requests(name)
-                if cut is not None and name == NAMES[list(NAMES).index(cut.name) - 1]:
-                    cut.run(["ip", "link", "set", "host0", "down"])  # or its kernel would still close connections
+                if cut is not None and name == during:
+                    gone = served.hosts[cut]
+                    gone.run(["ip", "link", "set", "host0", "down"])  # or its kernel would still close connections
                     moment = time.monotonic()
-                    cut.power_cut()
+                    gone.power_cut()
+                    if cut == name:
+                        run.until("lost")
+                        continue
                 run.until("resource", lambda event: event["id"] == "probe:http://localhost:80/fast/health")
                 assert served.requests(name) == before, "requests came while it was drained"
                 run.until("notice", lambda event: event["text"].startswith("put back: "))
+                if cut is not None and during != cut and NAMES.index(name) == NAMES.index(cut) - 1:
+                    break
             result = run.end()
         load.settle()
-    return result.code, load.tally(), moment
+    return result, load.tally(), moment
 
 
 def test_a_rolling_deploy_loses_nothing(served: Served) -> None:
     """Each host gets no request of the edge from before its change until after its verification."""
     before = served.answered()
     served.change()
-    code, tally, _ = rolled(served, Load(served.edge.address, TRAFFIC))
+    result, tally, _ = rolled(served, Load(served.edge.address, TRAFFIC))
     print(tally)
-    assert code == 0
+    assert result.code == 0, result
     assert not tally.lost, tally
     assert {kind for kind, count in tally.kinds.items() if count} >= {"get", "post", "kept get", "kept post", "upload"}
     assert len(served.answered()) == 3
     assert not served.answered() & before
 
 
-def test_a_host_that_loses_power_midway(served: Served) -> None:
+def test_a_host_that_loses_power_while_it_changes(served: Served) -> None:
+    """It was drained, so nothing was on its way there, and nothing at all is lost. The hosts after it are changed, and
+    so is that one once it is back: its boot has forgotten that it was drained."""
+    served.change()
+    gone = served.hosts["behind2"]
+    load = Load(served.edge.address, TRAFFIC)
+    result, tally, _ = rolled(served, load, "--max-fail-percentage", "100", cut=gone.name, during=gone.name)
+    print(tally)
+    assert result.code == 2, result
+    assert not tally.lost, tally
+    assert {name: host["outcome"] for name, host in result.events[-1]["hosts"].items()} == {
+        "behind1": "ok",
+        "behind2": "lost",
+        "behind3": "ok",
+    }
+    assert len(served.answered()) == 2
+    gone.boot()
+    gone.wait_ssh()
+    served.site.deploy("web", "--limit", "@failed")
+    assert len(served.answered()) == 3
+
+
+def test_a_host_that_loses_power_while_another_changes(served: Served) -> None:
     """What was on its way there is lost, where it may not be asked twice or the answer had begun; nothing else is, then
     or later. The others are brought to the new release, and so is that one once it is back."""
     served.change()
     gone = served.hosts["behind3"]
     load = Load(served.edge.address, TRAFFIC)
-    code, tally, cut = rolled(served, load, "--max-fail-percentage", "100", cut=gone)
+    result, tally, cut = rolled(served, load, "--max-fail-percentage", "100", cut=gone.name, during="behind2")
     print(tally)
-    assert code == 4
+    assert result.code == 4, result
     for lost in tally.lost:
         assert lost.start <= cut, lost
         assert "get" not in lost.kind, lost
     assert len(served.answered()) == 2
     gone.boot()
     gone.wait_ssh()
+    served.site.deploy("web", "--limit", "@failed")
+    assert len(served.answered()) == 3
+
+
+def test_the_run_after_a_killed_one_lets_the_edges_in_again(served: Served) -> None:
+    """Also one that would not drain the host itself."""
+    served.change()
+    host = served.hosts["behind1"]
+    with Running(served.site, "web", "--serial", "1") as run:
+        run.until("notice", lambda event: event["text"].startswith("drained: "))
+        host.run(["kill", "-9", str(at_work(host))])
+        run.end()
+    assert host.run(["nft", "list", "tables"]).stdout.split() == ["table", "inet", "rackhand_drain"]
+    assert len(served.answered()) == 2
     served.site.deploy("web")
+    assert host.run(["nft", "list", "tables"]).stdout == ""
     assert len(served.answered()) == 3
