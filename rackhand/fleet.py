@@ -113,7 +113,8 @@ class Fleet:
             raise failure
 
     def _heard(self, event: Event) -> Event:
-        self._report = self._report.after({**event, "at": time.monotonic() - self._started})
+        if event["event"] != "resource":  # half of all, and who may begin does not depend on them
+            self._report = self._report.after({**event, "at": time.monotonic() - self._started})
         return event
 
     def _begin(self) -> Iterator[Event]:

@@ -77,7 +77,7 @@ class Rollout:
             what = f"{bad} of {len(names)} hosts" + (f" of batch {number}" if len(self.batches) > 1 else "")
             if self.max_fail is not None and bad * 100 > self.max_fail * len(names):
                 return f"{what} did not end well, which is more than {self.max_fail:g} %"
-            if bad == len(names) and len(self.batches) > 1:
+            if self.max_fail is None and bad == len(names) and len(self.batches) > 1:
                 return f"{what} did not end well"
         return None
 

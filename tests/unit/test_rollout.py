@@ -114,6 +114,12 @@ def test_without_a_percentage_a_batch_that_failed_as_a_whole_stops_it() -> None:
     assert plain.stopped(broken) == "2 of 2 hosts of batch 1 did not end well"
 
 
+def test_when_all_may_fail_nothing_stops_it() -> None:
+    """A host that is down holds up nobody, also where it is a batch of its own."""
+    patient = rollout(serial="1", max_fail_percentage="100")
+    assert patient.ready(report(*end("web1", "unreachable"), *end("web2", "failed"))) == ("web3",)
+
+
 def test_what_holds_for_each_batch_holds_for_the_whole_run() -> None:
     """Whatever becomes of hosts, no run ends with more percent of them failed, unless it was stopped."""
     chance = random.Random(1)
