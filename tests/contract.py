@@ -156,6 +156,7 @@ FILE_CASES = (
             archive=BUNDLE.archive,
             files=(("gunicorn.conf.py", "workers = 1\n", "0640"), ("env", 'KEY="hunter2"\n', "0600")),
             links=(("venv", "/opt/rackhand/venvs/key"),),
+            public=("bin",),
         ),
         given="mkdir -p opt/rackhand/apps/shop/releases",
         damages={
@@ -168,6 +169,8 @@ FILE_CASES = (
             "link in the code": f"ln -sfn /bin/sh {_RELEASE}/code/bin/alias",
             "code writable": f"chmod g+w {_RELEASE}/code/app.py",
             "code readable for all": f"chmod o+rx {_RELEASE}/code",
+            "public file closed": f"chmod o-r {_RELEASE}/code/bin/job",
+            "way to public files closed": f"chmod o-x {_RELEASE}/code",
             "code's owner": f"chown www-data {_RELEASE}/code/app.py",
             "code's group": f"chgrp -R root {_RELEASE}/code",
             "configuration edited": f"echo 'workers = 9' >> {_RELEASE}/gunicorn.conf.py",

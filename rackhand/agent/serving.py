@@ -127,6 +127,26 @@ def unit_files(system: System, app: str) -> list[str]:
     return sorted(path for path in found if path.endswith((".service", ".socket")))
 
 
+def holders(system: System, port: int, keeps: str) -> tuple[str, ...]:
+    """The units that hold a port for applications, but for the one that `keeps` it: the listeners' sockets, and the
+    instances that have these from there."""
+    found = []
+    for app in set(apps(system)) - {keeps}:
+        listener = layout.listener(app, "socket")
+        if f"ListenStream=0.0.0.0:{port}\n" not in (
+            files.read_text(system.path(f"{layout.VOLATILE}/{listener}")) or ""
+        ):
+            continue
+        own = [unit for unit in unit_files(system, app) if "@" in unit]
+        found += [listener, *(os.path.basename(unit) for unit in own if _inherits(system, unit))]
+    up = {unit["Id"] for unit in system.show(*found) if unit["ActiveState"] == "active"}
+    return tuple(sorted(up))
+
+
+def _inherits(system: System, unit_file: str) -> bool:
+    return "\nSockets=" in (files.read_text(system.path(unit_file)) or "")
+
+
 def next_serial(system: System, app: str) -> int:
     """Greater than that of any instance which the host remembers: neither clocks nor reboots turn it back."""
     names = [layout.instance_of(os.path.basename(path)) for path in unit_files(system, app)]

@@ -119,6 +119,17 @@ def test_what_may_be_precious_is_left_alone(scratch: Scratch, resource: Resource
     assert scratch.snapshot() == before
 
 
+def test_others_can_read_what_is_public_of_a_release(scratch: Scratch) -> None:
+    """And find their way to it. Of all else, they cannot even see the names."""
+    (case,) = (case for case in FILE_CASES if case.resource.kind == "release")
+    scratch.shell(case.given)
+    changes(scratch.run(Plan((case.resource,)), apply=True))
+    scratch.shell(
+        "cd opt/rackhand/apps/shop/releases/*/; test $(stat --format=%a . code code/bin code/bin/job code/app.py env"
+        " | paste --serial --delimiters=,) = 755,751,755,755,640,600"
+    )
+
+
 def test_invalid_content_replaces_nothing(scratch: Scratch) -> None:
     """A file whose validation fails stays as it was, and the failure tells what the validating program said."""
     scratch.shell("mkdir etc; echo good > etc/conf")

@@ -40,6 +40,7 @@ EVERYTHING: tuple[Resource, ...] = (
         archive="0",
         files=(("env", "", "0600"), ("b", "", "0640")),
         links=(("x", "y"),),
+        public=("s", "t/u"),
     ),
     Virtualenv(key="k", requirements="", uv="0"),
     SystemdUnit(path="/etc/systemd/system/a@.service", content=""),

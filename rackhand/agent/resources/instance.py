@@ -114,7 +114,7 @@ class Instance(Resource):
         unit = layout.unit(self.app, instance)
         since = time.time()
         try:
-            self._write_units(system, instance, old)
+            self._write_unit(system, instance, old)
             if self.strategy == "restart":
                 self._wait_at_shared_socket(system, here)
             # A job of systemd's own: it goes on to its end whatever becomes of this process.
@@ -142,26 +142,43 @@ class Instance(Resource):
                 f"{self.app}: then the old one is stopped first, and requests wait meanwhile"
             )
 
-    def _write_units(self, system: System, instance: str, old: Unit | None) -> None:
+    def _write_unit(self, system: System, instance: str, old: Unit | None) -> None:
         release = system.path(layout.release(self.app, self.release))
         folder = system.path(layout.VOLATILE)
         os.makedirs(folder, exist_ok=True)
         text = files.read_text(f"{release}/{layout.UNIT}") or ""
-        if self.strategy == "restart":
-            if old is not None:
-                # In one transaction, systemd stops the old one to its end, then starts this one.
-                text += f"\n[Unit]\nConflicts={old['Id']}\nAfter={old['Id']}\n"
-            for name, kind in ((layout.SOCKET, "socket"), (layout.HOLDER, "service")):
-                content = files.read_text(f"{release}/{name}") or ""
-                path = f"{folder}/{layout.listener(self.app, kind)}"
-                if files.read_text(path) != content:
-                    files.write(path, content, "root:root", "0644")
+        if self.strategy == "restart" and old is not None:
+            # In one transaction, systemd stops the old one to its end, then starts this one.
+            text += f"\n[Unit]\nConflicts={old['Id']}\nAfter={old['Id']}\n"
         files.write(f"{folder}/{layout.unit(self.app, instance)}", text, "root:root", "0644")
+
+    def _hold(self, system: System, release: str) -> None:
+        """Has systemd hold the sockets of this release. When these are others than before, who has the old ones lets
+        them go first: nothing answers meanwhile."""
+        folder = system.path(layout.VOLATILE)
+        listener = layout.listener(self.app, "socket")
+        before = files.read_text(f"{folder}/{listener}")
+        changed = False
+        for name, kind in ((layout.SOCKET, "socket"), (layout.HOLDER, "service")):
+            content = files.read_text(f"{system.path(layout.release(self.app, release))}/{name}")
+            path = f"{folder}/{layout.listener(self.app, kind)}"
+            if content is None:
+                raise ResourceError(f"release {release} was not made for the strategy restart: deploy instead")
+            if files.read_text(path) != content:
+                if kind == "socket" and before is not None and _streams(before) != _streams(content):
+                    units = [unit["Id"] for unit in serving.instances(system, self.app)]
+                    holder = layout.listener(self.app, "service")
+                    system.systemctl("stop", listener, holder, *units, timeout=START_TIMEOUT + self.drain)
+                changed = True
+                files.write(path, content, "root:root", "0644")
+        if changed and before is not None:
+            system.systemctl("daemon-reload")
+        system.systemctl("start", listener)
 
     def _wait_at_shared_socket(self, system: System, here: serving.Serving | None) -> None:
         """Has systemd hold the socket, and requests wait there from now on."""
+        self._hold(system, self.release)
         shared = layout.shared_socket(self.app)
-        system.systemctl("start", layout.listener(self.app, "socket"))
         if here is not None and here.socket != shared:
             moved = serving.Serving(instance=here.instance, socket=shared)
             serving.make_current(system, {**serving.current(system), self.app: moved})
@@ -173,9 +190,16 @@ class Instance(Resource):
         if system.unit(unit)["ActiveState"] == "failed":
             system.systemctl("reset-failed", unit)
         files.remove(system.path(f"{layout.VOLATILE}/{unit}"))
-        if self.strategy == "restart" and here is not None:
+        if self.strategy != "restart":
+            return
+        held = here is not None and here.socket == layout.shared_socket(self.app)
+        if here is not None:
+            if held:
+                self._hold(system, here.release)
             system.systemctl("start", layout.unit(self.app, here.instance))
             serving.make_current(system, {**serving.current(system), self.app: here})
+        if not held:
+            system.systemctl("stop", layout.listener(self.app, "socket"))
 
     def undo(self, system: System, before: State, failure: Failure) -> None:
         """The record of what is current has been put back before this: what it does not name is stopped."""
@@ -245,6 +269,10 @@ class Instance(Resource):
                 if not told[-1].startswith("gunicorn.errors.HaltServer"):
                     return tuple(told[-LOG_LINES:])
         return tuple(message for _, message in said[-LOG_LINES:])
+
+
+def _streams(socket_unit: str) -> list[str]:
+    return [line for line in socket_unit.splitlines() if line.startswith("ListenStream=")]
 
 
 _CHAIN = ("During handling of the above exception", "The above exception was the direct cause")

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rackhand.agent import files, http, layout
+from rackhand.agent import files, http, layout, serving
 from rackhand.agent.resource import Failure, Resource, ResourceError, Stage, State
 from rackhand.agent.system import CommandError, System
 
@@ -32,11 +32,15 @@ OVERLAP = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class NginxSite(Resource):
+    """Without `content` there is to be no site: nginx is stopped if it had one, since the application that `keeps` the
+    port listens itself. Whatever else Rackhand has let listen there lets go of it."""
+
     kind: ClassVar[str] = "nginx_site"
 
     path: str
     content: str
     port: int
+    keeps: str = ""
     stage: Stage = "switch"
 
     @property
@@ -47,7 +51,10 @@ class NginxSite(Resource):
         return ("nginx.service",)
 
     def wanted(self) -> State:
+        if not self.content:
+            return {"site": "absent", "held": ()}
         return {
+            "held": (),
             "content": self.content,
             "owner": "root:root",
             "mode": "0644",
@@ -63,6 +70,8 @@ class NginxSite(Resource):
             "service": unit["ActiveState"],
             "content": None,
             "loaded": False,
+            "held": serving.holders(system, self.port, self.keeps),
+            "site": "present" if os.path.lexists(system.path(self.path)) else "absent",
         }
         path = system.path(self.path)
         text = files.read_text(path)
@@ -85,6 +94,10 @@ class NginxSite(Resource):
         return body.strip() if status == 200 else None
 
     def apply(self, system: System, actual: State) -> None:
+        self._free(system, actual["held"])
+        if not self.content:
+            self._remove(system)
+            return
         if any(actual.get(key) != self.wanted()[key] for key in ("content", "owner", "mode", "loaded")):
             self._validate(system)
             token = self._write(system, self.content)
@@ -96,6 +109,19 @@ class NginxSite(Resource):
                 system.systemctl("unmask", "--runtime", "nginx.service")
             system.systemctl("enable", "nginx.service")
         self._load(system, token)
+
+    def _free(self, system: System, held: object) -> None:
+        """Instances drain by themselves; what they accept connections at they close at once."""
+        assert isinstance(held, tuple)
+        sockets = [unit for unit in held if unit.endswith(".socket")]
+        if sockets:
+            system.systemctl("stop", *sockets)
+            system.systemctl("stop", "--no-block", *held)
+
+    def _remove(self, system: System) -> None:
+        files.remove(system.path(self.path))
+        if system.unit("nginx.service")["LoadState"] == "loaded":
+            system.systemctl("disable", "--now", "nginx.service")
 
     def _load(self, system: System, token: str) -> None:
         """Has nginx load what is on disk and waits until it answers with it."""
@@ -161,11 +187,17 @@ class NginxSite(Resource):
 
     def undo(self, system: System, before: State, failure: Failure) -> None:
         path = system.path(self.path)
-        content = before["content"]
+        content, held = before["content"], before["held"]
+        assert isinstance(held, tuple)
         if content is None:
             files.remove(path)
-            system.systemctl("reload-or-restart", "nginx.service")
+            if self.content:
+                system.systemctl("reload-or-restart", "nginx.service")
+            if held:
+                system.systemctl("start", *held)
             return
+        if before["boot"] == "enabled":
+            system.systemctl("enable", "nginx.service")
         token = self._write(system, str(content))
         if TOKEN in str(content):
             self._load(system, token)

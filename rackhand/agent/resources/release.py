@@ -16,7 +16,7 @@ from rackhand.agent.system import System
 class Release(Resource):
     """Named by a digest of all that is in it. `code` lists the code's files and `archive` is the digest of the tar file
     that carries them; `files` are (name, content, mode), readable by `group` where the mode says so; `links` are (name,
-    target)."""
+    target). `public` are folders of the code that anybody on the host may read, as nginx does."""
 
     kind: ClassVar[str] = "release"
     secret: ClassVar[frozenset[str]] = frozenset({"env"})
@@ -28,6 +28,7 @@ class Release(Resource):
     archive: str
     files: tuple[tuple[str, str, str], ...]
     links: tuple[tuple[str, str], ...]
+    public: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -82,11 +83,19 @@ class Release(Resource):
             if stat.S_ISLNK(status.st_mode) or name not in modes and not name.startswith("code"):
                 continue
             group = "root" if modes.get(name) == "0600" else self.group
-            executable = stat.S_ISDIR(status.st_mode) or bool(status.st_mode & 0o100)
-            mode = modes.get(name, "0750" if executable else "0640")
+            mode = modes.get(name) or f"{self._mode(name[5:], status):04o}"
             if files.owner(status) != f"root:{group}" or files.mode(status) != mode:
                 return f"{name} is {files.owner(status)} {files.mode(status)}"
         return f"root:{self.group}, read-only"
+
+    def _mode(self, path: str, status: os.stat_result) -> int:
+        """Of a folder or file of the code, by its path there."""
+        folder = stat.S_ISDIR(status.st_mode)
+        mode = 0o750 if folder or status.st_mode & 0o100 else 0o640
+        if any(f"{path}/".startswith(f"{public}/") for public in self.public):
+            return mode | (mode & 0o050) >> 3
+        on_the_way = folder and any(f"{public}/".startswith(f"{path}/") or not path for public in self.public)
+        return mode | 0o001 if on_the_way else mode
 
     def apply(self, system: System, actual: State) -> None:
         import tarfile
@@ -106,8 +115,7 @@ class Release(Resource):
             # Not the time in the archive, which is always the same: web servers take it for the file's version.
             os.utime(full, follow_symlinks=False)
             if not stat.S_ISLNK(status.st_mode):
-                executable = stat.S_ISDIR(status.st_mode) or bool(status.st_mode & 0o100)
-                os.chmod(full, 0o750 if executable else 0o640)
+                os.chmod(full, self._mode(name, status))
         if files.listing(files.entries(code)) != self.code:
             raise ResourceError("the code that arrived is not the code that was sent: run this again")
         for name, content, mode in self.files:
