@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from rackhand import edges
 from rackhand.agent.serving import Strategy
+from rackhand.bundle import IGNORED
 from rackhand.edges import Behind, Edge
 from rackhand.errors import UserError
 from rackhand.inventory import Host, Origin, Variables, did_you_mean, got, shown
@@ -38,6 +39,9 @@ _MODULE_OBJECT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za
 _ROUTE = re.compile(r"/|(/(?!\.{1,2}(/|$))[A-Za-z0-9._~@+-]+)+")
 _HEALTH = re.compile(r"/[A-Za-z0-9._~@+/%?=&-]*")
 _SERVER_NAME = re.compile(r"_|[A-Za-z0-9*.-]+")
+_OWN_SERVER_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*")
+# A folder below another one, that nginx takes literally too.
+_INNER_FOLDER = re.compile(r"(?!\.{1,2}(/|$))[A-Za-z0-9._~@+-]+(/(?!\.{1,2}(/|$))[A-Za-z0-9._~@+-]+)*")
 _GROUP = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -92,6 +96,12 @@ class App:
     worker_memory: int = 128
     #: Further groups of the host, for what the application may read (adm: nginx's logs).
     groups: tuple[str, ...] = ()
+    #: The site that the route is in, by its name; None for the one of all names that have none of their own.
+    server_name: str | None = None
+    #: Paths below the route whose files nginx serves, each from a folder of the application.
+    static: Mapping[str, str] = field(default_factory=dict)
+    #: The port that it listens on itself, without nginx, at the route "/".
+    direct: int | None = None
     origin: Origin = field(compare=False, repr=False)
     #: Where each setting that is set stands.
     origins: Mapping[str, Origin] = field(default_factory=dict, compare=False, repr=False)
@@ -159,6 +169,11 @@ class HostSettings:
     edge: Edge | None = None
     behind: Behind | None = None
 
+    @property
+    def direct(self) -> App | None:
+        """The application that listens itself, and is the only one then."""
+        return next((app for app in self.apps if app.direct), None)
+
 
 def host_settings(host: Host, project: Path) -> HostSettings:
     """The settings of a host; relative paths in them start at `project`. Raises UserError with one line for each
@@ -182,15 +197,33 @@ def host_settings(host: Host, project: Path) -> HostSettings:
     fields.convert("rackhand_address", _address, None)
     if settings.edge is not None and settings.apps:
         fields.problem(("rackhand_edge",), "an edge passes all requests on, and this host has apps of its own")
-    routes: dict[str, App] = {}
-    for app in settings.apps:
-        if (first := routes.setdefault(app.route, app)) is not app and app.route:
-            fields.problem(("apps", app.name, "route"), f"{app.route} is the route of {first.name} already")
+    if settings.direct:
+        _check_alone(settings.direct, settings, fields)
+    else:
+        _check_routes(settings, fields)
     # Other variables belong to the user; only these cannot be anything but ours.
     fields.refuse_unknown("rackhand_")
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
     return replace(settings, secrets=secret.all((connection.host, connection.user or "", *connection.ssh_common_args)))
+
+
+def _check_alone(direct: App, settings: HostSettings, fields: _Fields) -> None:
+    for app in settings.apps:
+        if app is not direct:
+            message = f"{direct.name} listens itself (direct), and has to be the only application of its host"
+            fields.problem(("apps", app.name), message)
+
+
+def _check_routes(settings: HostSettings, fields: _Fields) -> None:
+    """Within one site everything has a path of its own."""
+    routes: dict[tuple[str | None, str], App] = {}
+    for app in settings.apps:
+        site = None if app.server_name == settings.nginx.server_name else app.server_name
+        static = ((("static", url), app.route.rstrip("/") + url) for url in app.static)
+        for key, path in ((("route",), app.route), *static):
+            if path and (first := routes.setdefault((site, path), app)) is not app:
+                fields.problem(("apps", app.name, *key), f"{path} is the route of {first.name} already")
 
 
 def _connection(fields: _Fields, host: Host, project: Path) -> ConnectionSettings:
@@ -236,23 +269,29 @@ def _app(fields: _Fields, project: Path) -> App:
     name = str(fields.path[-1])
     if not _APP_NAME.fullmatch(name):
         fields.problem((), "an application's name has at most 23 small letters, digits and _, a letter first")
+    path = fields.required("path", folder, project)
+    direct = fields.whole("direct", 0, least=1, most=65535) or None
+    route = fields.convert if direct else fields.required
     app = App(
         name=name,
-        path=fields.required("path", folder, project),
+        path=path,
         app=fields.required("app", _matching(_MODULE_OBJECT, "module:object, as app:app"), ""),
-        route=fields.required("route", _matching(_ROUTE, "a path like /shop, or /"), ""),
+        route=route("route", _matching(_ROUTE, "a path like /shop, or /"), "/" if direct else ""),
         worker=fields.choice("worker", get_args(Worker), None),
         server=fields.choice("server", get_args(Server), "gunicorn"),
         workers=fields.convert("workers", _workers, "auto"),
         threads=fields.whole("threads", 2, least=1, most=_MANY),
         health=fields.convert("health", _matching(_HEALTH, "a path like /health"), "/health"),
         env=dict(_env(fields.mapping("env"))),
+        static=dict(_static(fields.mapping("static"), path)),
+        direct=direct,
         timeout=fields.whole("timeout", 30, least=1),
         drain=fields.whole("drain", 30, least=1),
         groups=fields.convert("groups", _groups, ()),
+        server_name=fields.convert("server_name", _own_server_name, None),
         health_timeout=fields.whole("health_timeout", 30, least=1),
         settle=fields.whole("settle", 0, least=0, most=_MANY),
-        strategy=fields.choice("strategy", get_args(Strategy), "beside"),
+        strategy=fields.choice("strategy", get_args(Strategy), "restart" if direct else "beside"),
         worker_memory=fields.whole("worker_memory", 128, least=1),
         origin=fields.origin(()),
         origins={str(key): fields.origin((key,)) for key in fields.values},
@@ -266,8 +305,22 @@ def _app(fields: _Fields, project: Path) -> App:
             )
         if "timeout" in fields.values:
             fields.problem(("timeout",), "only gunicorn ends a worker that is silent, and the server is uvicorn")
+    if direct:
+        _check_direct(app, fields)
     fields.refuse_unknown()
     return app
+
+
+def _check_direct(app: App, fields: _Fields) -> None:
+    for key in ("server_name", "static"):
+        if key in fields.values:
+            fields.problem((key,), "is nginx's, and without it (direct) there is none")
+    if app.route != "/":
+        fields.problem(("route",), "is a path below the site of nginx: without it (direct) there is only /")
+    if app.strategy != "restart":
+        fields.problem(
+            ("strategy",), f"{app.strategy} needs nginx to switch: without it (direct) there is only restart"
+        )
 
 
 def _groups(value: object) -> tuple[str, ...]:
@@ -281,6 +334,30 @@ def _env(fields: _Fields) -> Iterable[tuple[str, str]]:
         if not isinstance(key, str) or not _ENV_KEY.fullmatch(key):
             fields.problem((key,), "the name of an environment variable has letters, digits and _, no digit first")
         yield key, fields.secret(key, least=_LEAST) or ""
+
+
+def _own_server_name(value: object) -> str:
+    name = str(value).lower()  # as nginx compares it
+    if not isinstance(value, str) or len(name) > 253 or not _OWN_SERVER_NAME.fullmatch(name):
+        raise ValueError(f"should be a host name like shop.example, got {got(value)}")
+    return name
+
+
+def _static(fields: _Fields, path: Path) -> Iterable[tuple[str, str]]:
+    def folder(value: object) -> str:
+        inner = _matching(_INNER_FOLDER, "a folder in the application, as static")(value)
+        # Not through a link: nginx is let into this folder, and no other.
+        if (path / inner).resolve() != path / inner or not (path / inner).is_dir():
+            raise ValueError(f"should be a folder in the application: {shown(path / inner)} is not one")
+        if left_out := IGNORED.intersection(inner.split("/")):
+            raise ValueError(f"should be a folder that is deployed, and {min(left_out)} never is")
+        return inner
+
+    for url in fields.values:
+        if not isinstance(url, str) or url == "/" or not _ROUTE.fullmatch(url):
+            fields.problem((url,), f"should be a path below the route, like /static, got {got(url)}")
+        elif (found := fields.convert(url, folder, None)) is not None:
+            yield url, found
 
 
 def _nginx(fields: _Fields) -> NginxSettings:

@@ -7,6 +7,7 @@ from rackhand.agent.resources import Current, Instance, Retired
 from rackhand.settings import App
 from rackhand.target import Target
 from roles import serving
+from roles.nginx import no_site
 from roles.python_app import release, virtualenv
 
 
@@ -14,6 +15,7 @@ def gunicorn(target: Target) -> Iterator[Resource]:
     """With all applications of the host at once, one that is declared no longer stops serving."""
     only = target.apps == target.settings.apps
     chosen = [(app, release(app, target).release) for app in target.apps]
+    yield from no_site(target)
     started = [instance(app, name, venv=virtualenv(app, target).key) for app, name in chosen]
     yield from switched(chosen, started, only=only)
     yield Retired(

@@ -36,6 +36,8 @@ def rules(target: Target) -> str:
     """The text of the firewall. Where no SSH server was seen listening, its usual port is open."""
     assert target.settings.firewall is not None
     ports = {*(target.facts["ssh_ports"] or (22,)), 80, 443}
+    if direct := target.settings.direct:
+        ports.add(direct.direct or 80)
     allowed = target.settings.firewall.allow
     return render(
         "firewall.nft.j2",

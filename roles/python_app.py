@@ -43,8 +43,9 @@ def release(app: App, target: Target) -> Release:
     environment = virtualenv(app, target)
     configuration = serving.configuration(app, target)
     variables = environment_file(app)
-    units = serving.units(app)
-    made_of = [code, environment.key, configuration, variables, units]
+    units = serving.units(app, ipv6=target.facts["ipv6"])
+    public = tuple(sorted(app.static.values()))
+    made_of = [code, environment.key, configuration, variables, units, public]
     name = f"{_digest([code, bundle.requirements])[:8]}.{_digest(made_of)[:6]}"
     own = [(file, text.replace(serving.RELEASE, name), "0644") for file, text in units.items()]
     return Release(
@@ -55,6 +56,7 @@ def release(app: App, target: Target) -> Release:
         archive=bundle.archive,
         files=((serving.CONFIGURATION[app.server], configuration, "0640"), ("env", variables, "0600"), *own),
         links=(("venv", layout.venv(environment.key)),),
+        public=public,
     )
 
 

@@ -56,7 +56,7 @@ def configuration(app: App, target: Target) -> str:
     )
 
 
-def units(app: App) -> dict[str, str]:
+def units(app: App, *, ipv6: bool = True) -> dict[str, str]:
     """The units of a release's instances, with RELEASE in place of its id; and, where releases run one after the other,
     those that hold the socket meanwhile."""
     socket, holder = (layout.listener(app.name, kind) for kind in ("socket", "service"))
@@ -77,6 +77,8 @@ def units(app: App) -> dict[str, str]:
     }
     if app.strategy == "restart":
         path = layout.shared_socket(app.name)
-        found[layout.SOCKET] = render("app.socket.j2", app=app, socket=path, holder=holder, web_group=WEB_GROUP)
+        found[layout.SOCKET] = render(
+            "app.socket.j2", app=app, socket=path, holder=holder, web_group=WEB_GROUP, ipv6=ipv6
+        )
         found[layout.HOLDER] = render("app.service.j2", app=app)
     return found

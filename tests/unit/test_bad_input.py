@@ -22,7 +22,9 @@ apps:
 
 def complaint(folder: Path, files: dict[str, str], extra_vars: tuple[str, ...] = ()) -> str:
     """What the user is told about an inventory whose group_vars/all.yml and so on are `files`."""
-    (folder / "shop").mkdir()
+    for inner in ("static", "node_modules/x"):
+        (folder / "shop" / inner).mkdir(parents=True)
+    (folder / "shop/link").symlink_to("static")
     for name, text in {"hosts.yml": HOSTS, **files}.items():
         path = folder / "inventory" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,8 +168,8 @@ SETTINGS = {
     "unknown key": (app("worker_count: 2"), 'all.yml:6: apps.shop.worker_count: unknown key (did you mean "worker"?)'),
     "key of another world": (
         app("x: 2"),
-        "all.yml:6: apps.shop.x: unknown key: there are app, drain, env, groups, health, health_timeout, path, "
-        "route, server, settle, strategy, threads, timeout, worker, worker_memory, workers",
+        "all.yml:6: apps.shop.x: unknown key: there are app, direct, drain, env, groups, health, health_timeout, "
+        "path, route, server, server_name, settle, static, strategy, threads, timeout, worker, worker_memory, workers",
     ),
     "missing keys": (
         "apps:\n  shop:\n    health: /\n",
@@ -243,6 +245,76 @@ SETTINGS = {
     "same route": (
         APP + APP.partition("\n")[2].replace("  shop:", "  other:"),
         "all.yml:9: apps.other.route: /shop is the route of shop already",
+    ),
+    "same route in one site": (
+        "rackhand_nginx: {server_name: shop.example}\n"
+        + APP
+        + APP.partition("\n")[2].replace("  shop:", "  other:")
+        + "    server_name: Shop.example\n",
+        "all.yml:10: apps.other.route: /shop is the route of shop already",
+    ),
+    "route of static files": (
+        APP.replace("/shop", "/shop/files")
+        + APP.partition("\n")[2].replace("  shop:", "  other:")
+        + "    static: {/files: static}\n",
+        "all.yml:10: apps.other.static./files: /shop/files is the route of shop already",
+    ),
+    "server name": (
+        app("server_name: a; b"),
+        "all.yml:6: apps.shop.server_name: should be a host name like shop.example, got 'a; b'",
+    ),
+    "server name for all": (
+        app("server_name: '*.example'"),
+        "all.yml:6: apps.shop.server_name: should be a host name like shop.example, got '*.example'",
+    ),
+    "static path": (
+        app("static: {/: static}"),
+        "all.yml:6: apps.shop.static./: should be a path below the route, like /static, got '/'",
+    ),
+    "static path that nginx could misread": (
+        app("static: {'/a {': static}"),
+        "all.yml:6: apps.shop.static./a {: should be a path below the route, like /static, got '/a {'",
+    ),
+    "static folder outside": (
+        app("static: {/static: ../shop}"),
+        "all.yml:6: apps.shop.static./static: should be a folder in the application, as static, got '../shop'",
+    ),
+    "static folder that is not there": (
+        app("static: {/static: nope}"),
+        "all.yml:6: apps.shop.static./static: should be a folder in the application: shop/nope is not one",
+    ),
+    "static folder that is a link": (
+        app("static: {/static: link}"),
+        "all.yml:6: apps.shop.static./static: should be a folder in the application: shop/link is not one",
+    ),
+    "static folder that is not deployed": (
+        app("static: {/static: node_modules/x}"),
+        "all.yml:6: apps.shop.static./static: should be a folder that is deployed, and node_modules never is",
+    ),
+    "direct": (app("direct: yes"), "all.yml:6: apps.shop.direct: should be a whole number, got true"),
+    "direct on no port": (app("direct: 65536"), "all.yml:6: apps.shop.direct: should be from 1 to 65535, got 65536"),
+    "direct below a route": (
+        app("direct: 80"),
+        "all.yml:5: apps.shop.route: is a path below the site of nginx: without it (direct) there is only /",
+    ),
+    "direct with what is nginx's": (
+        app("direct: 80\n    server_name: shop.example\n    static: {/static: static}").replace("/shop", "/"),
+        "all.yml:7: apps.shop.server_name: is nginx's, and without it (direct) there is none\n"
+        "all.yml:8: apps.shop.static: is nginx's, and without it (direct) there is none",
+    ),
+    "direct beside": (
+        app("direct: 80\n    strategy: beside").replace("/shop", "/"),
+        "all.yml:7: apps.shop.strategy: beside needs nginx to switch: without it (direct) there is only restart",
+    ),
+    "direct with another one": (
+        app("direct: 80").replace("/shop", "/") + APP.partition("\n")[2].replace("  shop:", "  other:"),
+        "all.yml:7: apps.other: shop listens itself (direct), and has to be the only application of its host",
+    ),
+    "two direct on one port": (
+        app("direct: 80").replace("/shop", "/")
+        + APP.partition("\n")[2].replace("  shop:", "  other:").replace("/shop", "/")
+        + "    direct: 80\n",
+        "all.yml:7: apps.other: shop listens itself (direct), and has to be the only application of its host",
     ),
     "own namespace": (
         "rackhand_keep_release: 3\n",
@@ -348,8 +420,8 @@ SETTINGS = {
         "all.yml:5: apps.shop.route: should be a path like /shop, or /, got 'shop/'\n"
         "all.yml:6: apps.shop.workers: should be a whole number, \"auto\" or an expression, got 'four'\n"
         "all.yml:7: apps.shop.env.A: should be text: quote it\n"
-        "all.yml:8: apps.shop.nope: unknown key: there are app, drain, env, groups, health, health_timeout, path, "
-        "route, server, settle, strategy, threads, timeout, worker, worker_memory, workers",
+        "all.yml:8: apps.shop.nope: unknown key: there are app, direct, drain, env, groups, health, health_timeout, "
+        "path, route, server, server_name, settle, static, strategy, threads, timeout, worker, worker_memory, workers",
     ),
 }
 

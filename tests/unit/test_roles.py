@@ -18,6 +18,7 @@ from rackhand.agent import layout
 from rackhand.agent.plan import Plan
 from rackhand.agent.resource import Resource
 from rackhand.agent.resources import File, Instance, Link, Packages, Release, Sshd, SystemdUnit, Virtualenv, firewall
+from rackhand.agent.serving import PREFIX_HEADER
 from rackhand.bundle import Bundle
 from rackhand.cautions import cautions, shortages
 from rackhand.inventory import Origin
@@ -125,6 +126,31 @@ def test_gunicorn_configuration(worker: Any) -> None:
     check(f"gunicorn.conf.py.{worker}", without_the_loader(text))
 
 
+def direct(app: App, **changes: Any) -> App:
+    return replace(app, route="/", strategy="restart", direct=80, **changes)
+
+
+@pytest.mark.parametrize("server", ["gunicorn", "uvicorn"])
+@pytest.mark.parametrize("app", [ASYNC_API, replace(SYNC_API, worker=None)], ids=lambda app: app.name)
+def test_directly(app: App, server: str) -> None:
+    """Without nginx systemd holds the port for an unprivileged server, which believes nothing that clients say."""
+    app = direct(app, server=server)
+    text = serving.configuration(app, target(app))
+    ast.parse(text)
+    assert "forwarded" not in text.replace('forwarded_allow_ips = ""', "")
+    assert PREFIX_HEADER.lower() not in text.lower()
+    units = serving.units(app)
+    check(f"{app.name}.direct.socket", units[layout.SOCKET])
+    assert "[::]" not in serving.units(app, ipv6=False)[layout.SOCKET]
+    resources = plan(target(app), roles.DEPLOY)
+    assert not [one for one in resources if "/etc/nginx" in one.id]
+    kinds = [resource.kind for resource in resources]
+    assert kinds.index("nginx_site") < kinds.index("instance") < kinds.index("probe")
+    assert not [one for one in resources if isinstance(one, Packages) and "nginx" in one.packages]
+    (probe,) = operations.smoke_tests([replace(app, direct=8080)])
+    assert probe.id == "probe:http://localhost:8080/health"
+
+
 @pytest.mark.parametrize("app", [ASYNC_API, replace(SYNC_API, worker=None)], ids=lambda app: app.name)
 def test_uvicorn_alone(app: App) -> None:
     """What serves an application of either protocol, and its unit, which needs no Gunicorn."""
@@ -193,8 +219,15 @@ def test_workers_above_memory_are_told_of(workers: int | str, worker_memory: int
         ("root", target(replace(ASYNC_API, route="/"), SYNC_API)),
         ("no-ipv6", target(ASYNC_API, SYNC_API, ipv6=False)),
         ("no-apps", target()),
+        (
+            "sites",
+            target(
+                replace(ASYNC_API, route="/", server_name="async.example", static={"/static": "static", "/d": "a/b"}),
+                SYNC_API,
+            ),
+        ),
     ],
-    ids=["both", "root", "no-ipv6", "no-apps"],
+    ids=["both", "root", "no-ipv6", "no-apps", "sites"],
 )
 def test_nginx_site(name: str, of: Target) -> None:
     """Both applications, one at the root, a host without IPv6, and one without applications."""
@@ -258,6 +291,11 @@ def test_a_host_whose_ssh_server_is_not_seen() -> None:
     """Its usual port is open, rather than none."""
     unseen = replace(HARDENED, facts={**HARDENED.facts, "ssh_ports": []})
     assert "tcp dport { 22, 80, 443, 8080 } accept" in rules(unseen)
+
+
+def test_the_firewall_lets_in_what_is_served_directly() -> None:
+    alone = replace(HARDENED, settings=replace(HARDENED.settings, apps=(replace(direct(ASYNC_API), direct=8000),)))
+    assert re.search(r"tcp dport \{[^}]* 8000[,\s]", rules(alone))
 
 
 def test_operations() -> None:
@@ -341,12 +379,13 @@ def test_another_interpreter_or_package_is_another_environment(other: Target) ->
         (replace(SYNC_API, worker="sync"), BUNDLES["sync_api"]),
         (replace(SYNC_API, server="uvicorn"), BUNDLES["sync_api"]),
         (replace(SYNC_API, workers=7), BUNDLES["sync_api"]),
+        (replace(SYNC_API, static={"/static": "static"}), BUNDLES["sync_api"]),
         (replace(SYNC_API, drain=99), BUNDLES["sync_api"]),
         (replace(SYNC_API, strategy="restart"), BUNDLES["sync_api"]),
         (replace(SYNC_API, groups=()), BUNDLES["sync_api"]),
         (replace(SYNC_API, app="app:other"), BUNDLES["sync_api"]),
     ],
-    ids=["code", "env", "worker", "server", "workers", "drain", "strategy", "unit", "object"],
+    ids=["code", "env", "worker", "server", "workers", "static", "drain", "strategy", "unit", "object"],
 )
 def test_whatever_changes_is_another_release(app: App, bundle: Bundle) -> None:
     """Because what changes is started beside the old, and not in its place."""
@@ -382,7 +421,7 @@ def test_another_folder_has_another_name(change: dict[str, Any]) -> None:
         target(SYNC_API, ASYNC_API),
         target(SYNC_API, ipv6=False, memory_mb=8192),
         replace(target(SYNC_API), uv="d" * 64),
-        target(replace(SYNC_API, route="/other")),
+        target(replace(SYNC_API, route="/other", server_name="other.example")),
     ],
     ids=["another application", "facts that do not matter", "another uv", "another route"],
 )
@@ -456,6 +495,19 @@ def test_workers_follow_the_host(cores: int, memory: int, workers: int) -> None:
 def test_nginx_settings_are_used(nginx: NginxSettings, line: str) -> None:
     of = target(ASYNC_API)
     assert line in site(replace(of, settings=replace(of.settings, nginx=nginx)))
+
+
+def test_a_probe_asks_by_the_name_of_its_site() -> None:
+    (probe,) = operations.smoke_tests([replace(ASYNC_API, server_name="async.example")])
+    assert probe.id == "probe:http://async.example:80/async-api/health"
+
+
+def test_an_application_in_a_site_with_the_name_of_all_others() -> None:
+    """Is in that site: two of one name are one too many for nginx."""
+    of = target(ASYNC_API, replace(SYNC_API, server_name="example.org"))
+    text = site(replace(of, settings=replace(of.settings, nginx=NginxSettings(server_name="example.org"))))
+    assert text.count("server {") == 1
+    assert "location /sync-api/ {" in text
 
 
 # Hostile values. tests/lab/test_contract.py asks systemd's own parser, nginx and Python the same.

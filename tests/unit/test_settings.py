@@ -31,7 +31,7 @@ PROJECT = Path(__file__).parents[2]
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """The settings of a host `h` with the given variables, in a project with the folder `shop`."""
-    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/pages/static").mkdir(parents=True)
     (tmp_path / "id").touch()
 
     def settings(variables: str = "", extra_vars: tuple[str, ...] = ()) -> HostSettings:
@@ -149,12 +149,15 @@ def test_app(settings: Settings) -> None:
     health_timeout: 90
     worker_memory: 256
     groups: [adm]
+    server_name: Shop.example
+    static: {/a/b: pages, /files: pages/static}
 """
     (app,) = settings(APP + more).apps
     assert (app.worker, app.workers, app.threads, app.health) == ("gthread", "cores * 2", 8, "/status?full=1")
     assert app.env == {"A": "text", "B": "8", "C": "1.5", "D": "yes", "E": "", "F": 'a "b" $c \\ é'}
     assert (app.timeout, app.drain, app.health_timeout, app.worker_memory) == (60, 10, 90, 256)
     assert app.groups == ("adm",)
+    assert (app.server_name, app.static) == ("shop.example", {"/a/b": "pages", "/files": "pages/static"})
 
 
 @pytest.mark.parametrize("route", ["/", "/shop", "/a/b", "/v1.2", "/~me", "/a-b_c+d@e", "/.well-known", "/...", "/A"])
@@ -167,6 +170,21 @@ def test_nested_routes(settings: Settings) -> None:
     """Routes within one another are no conflict: the longest that fits takes the request."""
     other = APP.partition("\n")[2].replace("shop:", "inner:").replace("/shop", "/shop/inner")
     assert [app.route for app in settings(APP + other).apps] == ["/shop", "/shop/inner"]
+
+
+def test_the_same_route_in_two_sites(settings: Settings) -> None:
+    """A site of its own has routes of its own."""
+    other = APP.partition("\n")[2].replace("shop:", "inner:") + "    server_name: inner.example\n"
+    assert [app.server_name for app in settings(APP + other).apps] == [None, "inner.example"]
+
+
+def test_direct(settings: Settings) -> None:
+    """An application that listens itself is at the root, and its releases run one after the other."""
+    found = settings(APP.replace("    route: /shop\n", "    direct: 8080\n"))
+    (app,) = found.apps
+    assert found.direct == app
+    assert (app.direct, app.route, app.strategy) == (8080, "/", "restart")
+    assert settings(APP).direct is None
 
 
 def test_the_longest_app_name_makes_a_valid_user(settings: Settings) -> None:
