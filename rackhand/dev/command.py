@@ -24,7 +24,7 @@ ADDRESS = "127.0.0.1"
 #: Exit code when all applications have ended by themselves.
 _ENDED = 2
 #: What makes an application another one here; how many workers it has on a host does not.
-_TELLING = ("path", "app", "route", "worker", "env")
+_TELLING = ("path", "app", "route", "worker", "env", "static")
 
 
 def dev(options: Options, *, app: str | None, every: bool, port: int) -> int:
@@ -61,7 +61,8 @@ def chosen(targets: Iterable[HostSettings], name: str | None) -> tuple[App, ...]
                 raise UserError(f"{app.name} is declared differently for {on} and {host.name} ({what}): say --host")
             if (other := routes.setdefault(app.route, app.name)) != app.name:
                 raise UserError(
-                    f"{app.name} and {other} have the same route, {app.route}, on different hosts: say --host"
+                    f"{app.name} and {other} have the same route, {app.route}, on different hosts or sites: "
+                    "say --host, or --app"
                 )
     if not found:
         raise no_such_app(targets, name)
@@ -89,7 +90,10 @@ def _announced(needed: Sequence[tuple[App, Needs]], port: int) -> Iterator[str]:
 
 
 async def _serve(needed: Sequence[tuple[App, Needs]], listener: socket.socket, sockets: Path) -> int:
-    gateway = Gateway({prefix(app): sockets / app.name for app, _ in needed})
+    gateway = Gateway(
+        {prefix(app): sockets / app.name for app, _ in needed},
+        {prefix(app) + url: app.path / folder for app, _ in needed for url, folder in app.static.items()},
+    )
     loop = asyncio.get_running_loop()
     running: list[asyncio.Task[int]] = []
 

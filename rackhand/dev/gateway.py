@@ -7,11 +7,13 @@ Each connection carries one request: who answers says so to the client (`Connect
 
 import asyncio
 import contextlib
+import mimetypes
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
 #: Bytes that the head of a request may have, as in nginx (large_client_header_buffers).
 _LARGEST_HEAD = 32 * 1024
@@ -63,9 +65,11 @@ def parse(head: bytes) -> Request | None:
 
 @dataclass(frozen=True)
 class Gateway:
-    """`sockets` has the path of each application's socket by its prefix; nothing, for the route "/", is one too."""
+    """`sockets` has the path of each application's socket by its prefix; nothing, for the route "/", is one too.
+    `static` has the folders of files by theirs."""
 
     sockets: Mapping[str, Path]
+    static: Mapping[str, Path] = field(default_factory=dict)
 
     async def listen(self, listener: socket.socket) -> asyncio.Server:
         return await asyncio.start_server(self._serve, sock=listener, limit=_LARGEST_HEAD)
@@ -73,7 +77,17 @@ class Gateway:
     def prefix_of(self, path: bytes) -> str | None:
         """The longest prefix that a path lies below."""
         found = [prefix for prefix in self.sockets if (path + b"/").startswith(prefix.encode() + b"/")]
+        found += [prefix for prefix in self.static if path.startswith(prefix.encode() + b"/")]
         return max(found, key=len, default=None)
+
+    def file(self, path: bytes, prefix: str) -> Path | None:
+        """The file that a path means, if there is one in the folder."""
+        folder = self.static[prefix].resolve()
+        try:
+            file = folder.joinpath(unquote(path[len(prefix) + 1 :].decode("latin-1"))).resolve()
+            return file if file.is_relative_to(folder) and file.is_file() else None
+        except (OSError, ValueError):  # a name that no file can have
+            return None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # Only the end of everything cancels it, and Python 3.11 would print a traceback of that.
@@ -87,6 +101,8 @@ class Gateway:
             elif (prefix := self.prefix_of(request.path)) is None:
                 known = "".join(f"  {prefix}/\n" for prefix in self.sockets)
                 await _answer(writer, "404 Not Found", f"no application has this path. There are:\n{known}")
+            elif prefix in self.static:
+                await _file(writer, request, self.file(request.path, prefix))
             elif request.path == prefix.encode():
                 query = request.target[len(prefix) :].decode("latin-1")
                 await _answer(writer, "308 Permanent Redirect", "", f"Location: {prefix}/{query}\r\n")
@@ -168,9 +184,26 @@ async def _answers(app: socket.socket, writer: asyncio.StreamWriter) -> int:
     return passed
 
 
+async def _file(writer: asyncio.StreamWriter, request: Request, file: Path | None) -> None:
+    if request.method not in _REPEATABLE:
+        await _answer(writer, "405 Method Not Allowed", "a file can only be read")
+    elif file is None:
+        await _answer(writer, "404 Not Found", "there is no such file")
+    else:
+        body = await asyncio.to_thread(file.read_bytes)
+        kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        _write(writer, "200 OK", kind, body, with_body=request.method != b"HEAD")
+        await writer.drain()
+
+
 async def _answer(writer: asyncio.StreamWriter, status: str, text: str, fields: str = "") -> None:
     """An answer of the gateway's own."""
-    body = f"{text}\n".encode()
-    head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n{fields}"
-    writer.write(f"{head}Connection: close\r\n\r\n".encode() + body)
+    _write(writer, status, "text/plain; charset=utf-8", f"{text}\n".encode(), fields)
     await writer.drain()
+
+
+def _write(
+    writer: asyncio.StreamWriter, status: str, kind: str, body: bytes, fields: str = "", *, with_body: bool = True
+) -> None:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{fields}"
+    writer.write(f"{head}Connection: close\r\n\r\n".encode() + (body if with_body else b""))

@@ -122,7 +122,10 @@ def declared(folder: Path) -> dict[str, dict[str, Any]]:
     """The example applications as a host declares them."""
     log = str(folder / "access.log")
     return {
-        "async_api": {"path": str(folder / "async_api"), "app": "app:app", "route": "/async-api"},
+        "async_api": {
+            **{"path": str(folder / "async_api"), "app": "app:app", "route": "/async-api"},
+            "static": {"/files": "files"},
+        },
         "sync_api": {
             **{"path": str(folder / "sync_api"), "app": "app:app", "route": "/sync-api"},
             "env": {"ACCESS_LOG": log},
@@ -137,6 +140,8 @@ def apps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("async_api", "sync_api"):
         shutil.copytree(PROJECT / "apps" / name, folder / name, ignore=shutil.ignore_patterns("tests", "__pycache__"))
     (folder / "access.log").touch()
+    (folder / "async_api/files").mkdir()
+    (folder / "async_api/files/a b.css").write_text("p {}")
     write_inventory(folder, one=declared(folder), two=declared(folder))
     return folder
 
@@ -159,6 +164,17 @@ def test_each_application_is_under_its_route(dev: Dev) -> None:
     assert (bare.status_code, bare.headers["location"]) == (308, "/sync-api/?a=1&b=%2F")
     assert dev.get("/async-apix/health").status_code == 404
     assert dev.get("/").status_code == 404
+
+
+def test_static_files(dev: Dev) -> None:
+    """As nginx serves them on a host: from this folder, and from nowhere else."""
+    answer = dev.get("/async-api/files/a%20b.css?v=1")
+    assert (answer.text, answer.headers["content-type"]) == ("p {}", "text/css")
+    head = httpx.head(f"{dev.base}/async-api/files/a%20b.css", timeout=60)
+    assert (head.headers["content-length"], head.content) == ("4", b"")
+    assert httpx.post(f"{dev.base}/async-api/files/a%20b.css", timeout=60).status_code == 405
+    for path in ("", "no.css", "%2e%2e/app.py", "..%2fapp.py", "%2fetc/passwd", "%00", "x" * 5000):
+        assert dev.get(f"/async-api/files/{path}").status_code == 404, path
 
 
 def test_websockets_and_streams(dev: Dev) -> None:
@@ -271,6 +287,10 @@ def test_bad_input(apps: Path, tmp_path: Path) -> None:
     other = declared(apps)
     other["async_api"] |= {"route": "/", "env": {"TOKEN": "sentinel"}}
     write_inventory(tmp_path, one=declared(apps), two=other)
+    twice = tmp_path / "twice"
+    twice.mkdir()
+    named = {**declared(apps)["sync_api"], "route": "/async-api", "server_name": "sync.example"}
+    write_inventory(twice, h={**declared(apps), "sync_api": named})
     bad = tmp_path / "bad"
     bad.mkdir()
     (bad / "requirements.txt").write_text("flask==0.0.0\n")
@@ -280,6 +300,10 @@ def test_bad_input(apps: Path, tmp_path: Path) -> None:
         (apps, ("--app", "sycn_api"), '(did you mean "sync_api"?)'),
         (apps, ("--all", "--port", "99999"), "--port should be from 1 to 65535, got 99999"),
         (tmp_path, ("--all",), "async_api is declared differently for one and two (route, env): say --host"),
+        (
+            *(twice, ("--all",)),
+            "sync_api and async_api have the same route, /async-api, on different hosts or sites: say --host, or --app",
+        ),
         (bad, ("--all", "--port", "8139"), "the dependencies of bad could not be installed:"),
     ):
         done = invoke(folder, *options)
