@@ -4,10 +4,14 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 from rackhand.lab import Lab, LabHost
@@ -25,13 +29,25 @@ ROUTES = {
     "/alone": ("fast", {"server": "uvicorn"}),
     "/adapted": ("slow", {"server": "uvicorn"}),
 }
+#: Applications of a site of its own, with several workers, by name.
+NAMED = "named.example"
+OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "named": ("fast", {"worker": "uvicorn", "route": "/", "static": {"/files": "static"}}),
+    "burning": ("slow", {"worker": "sync", "route": "/burning"}),
+    "burning_alone": ("fast", {"server": "uvicorn", "route": "/burning-alone"}),
+}
 ASYNC = [route for route, (code, _) in ROUTES.items() if code == "fast"]
 
 
 @pytest.fixture(scope="module")
-def gateway(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> LabHost:
-    """A host with one application for each route."""
+def host(lab: Lab) -> LabHost:
     (host,) = lab.up(["gateway1"])
+    return host
+
+
+@pytest.fixture(scope="module")
+def gateway_site(lab: Lab, host: LabHost, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A host with one application for each route, and a second site on it."""
     site = Site(tmp_path_factory.mktemp("gateway"), lab, [host], APPS)
     site.variables["apps"] = {
         f"app{number}": {
@@ -44,8 +60,17 @@ def gateway(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> LabHost:
         }
         for number, (route, (code, server)) in enumerate(ROUTES.items())
     }
+    site.variables["apps"] |= {
+        name: {"path": str(site.apps / code), "app": "app:app", "workers": 2, "server_name": NAMED, **settings}
+        for name, (code, settings) in OTHERS.items()
+    }
     site.write()
     site.deploy("gateway1")
+    return site
+
+
+@pytest.fixture(scope="module")
+def gateway(gateway_site: Site, host: LabHost) -> LabHost:
     return host
 
 
@@ -185,7 +210,8 @@ def test_only_nginx_reaches_the_sockets(gateway: LabHost) -> None:
         assert (tried.returncode == 0) == allowed, (user, tried.stderr)
     users = gateway.run(["ps", "-eo", "user:32,args"]).stdout
     workers = [line.split()[0] for line in users.splitlines() if "/venv/bin/python" in line]
-    assert set(workers) == {f"rackhand-app{number}" for number in range(len(ROUTES))}
+    names = [*(f"app{number}" for number in range(len(ROUTES))), *OTHERS]
+    assert set(workers) == {f"rackhand-{name}" for name in names}
 
 
 def test_uvicorn_alone_has_no_gunicorn_about_it(gateway: LabHost) -> None:
@@ -199,3 +225,164 @@ def test_uvicorn_alone_has_no_gunicorn_about_it(gateway: LabHost) -> None:
 def test_one_unused_route_is_refused(gateway: LabHost) -> None:
     """What nginx tells Rackhand about itself it tells nobody outside."""
     assert httpx.get(f"http://{gateway.address}/.rackhand/loaded").status_code == 404
+
+
+# A second site
+
+
+@pytest.fixture
+def named(gateway: LabHost) -> Iterator[httpx.Client]:
+    """A client of the site that has a name of its own."""
+    with httpx.Client(base_url=f"http://{gateway.address}", headers={"Host": NAMED}, timeout=20) as client:
+        yield client
+
+
+def test_a_site_is_found_by_its_name(named: httpx.Client, gateway: LabHost) -> None:
+    """Each has routes of its own; a name that no site has gets the first one."""
+    assert named.get("/links").json()["health"] == f"http://{NAMED}/health"
+    assert named.get("/links", headers={"Host": NAMED.upper()}).json()["health"].endswith("/health")
+    assert named.get("/async-api/health").status_code == 404
+    for name in ("other.example", gateway.address):
+        seen = httpx.get(f"http://{gateway.address}/links", headers={"Host": name}).json()
+        assert seen["static"].endswith("/static/file.txt")
+        assert httpx.get(f"http://{gateway.address}/burning/health", headers={"Host": name}).status_code == 404
+
+
+def test_static_files_are_served_by_nginx(named: httpx.Client, gateway: LabHost) -> None:
+    """From the folder that is named, which alone nginx may read of the application, and never from beside it."""
+    answer = named.get("/files/file.txt")
+    assert (answer.text, answer.headers["content-type"]) == ("Static content.\n", "text/plain")
+    assert answer.headers["etag"]
+    assert named.get("/files/", headers={"Accept": "text/html"}).status_code == 403  # no listing
+    assert named.get("/files/no.txt").text.startswith("<html>")  # nginx says so, not the application
+    code = "/opt/rackhand/current/named/release/code"
+    for path in (
+        "/files/../app.py",
+        "/files/%2e%2e/app.py",
+        "/files/..%2fapp.py",
+        "/files../app.py",
+        "/files//../app.py",
+    ):
+        connection = HTTPConnection(gateway.address, timeout=20)
+        connection.putrequest("GET", path, skip_host=True)
+        connection.putheader("Host", NAMED)
+        connection.endheaders()
+        assert b"FastAPI" not in connection.getresponse().read(), path
+    for path, allowed in (("static/file.txt", True), ("app.py", False), ("", False), ("../env", False)):
+        tried = gateway.run(["runuser", "-u", "www-data", "--", "head", f"{code}/{path}"], check=False)
+        listed = gateway.run(["runuser", "-u", "www-data", "--", "ls", f"{code}/{path}"], check=False)
+        assert (tried.returncode == 0) == allowed, path
+        assert (listed.returncode == 0) == (allowed or path in ("app.py", "../env")), path
+
+
+# Work
+
+
+@pytest.mark.parametrize("path", ["", "/burning", "/burning-alone"])
+def test_a_worker_that_is_busy_keeps_nobody_waiting(named: httpx.Client, path: str) -> None:
+    """While one worker computes, health checks are answered by the others."""
+    with named.stream("GET", f"{path}/burn") as burning:
+        lines = burning.iter_lines()
+        busy = int(next(lines))
+        for _ in range(20):
+            assert named.get(f"{path}/health").status_code == 200
+        assert int(named.get(f"{path}/stop").text) != busy
+        assert list(lines) == []
+
+
+# Slow readers
+
+
+def settled(client: httpx.Client, path: str, what: str) -> int:
+    """How many bytes an application had sent when it came to a halt."""
+    before, deadline = -1, time.monotonic() + 60
+    while (now := int(client.get(f"{path}/flooded").json()[what])) != before or now == 0:
+        assert time.monotonic() < deadline, f"{now} bytes, and no end"
+        before = now
+        time.sleep(1)
+    return now
+
+
+@pytest.mark.parametrize("route", ASYNC)
+def test_a_slow_reader_holds_the_stream_back(client: httpx.Client, route: str) -> None:
+    """What a client does not take of an event stream is not made: neither the application nor nginx keep more than what
+    the network's buffers hold. When the client goes on reading, so does the stream."""
+    with client.stream("GET", "/flood") as answer:
+        pieces = answer.iter_raw()
+        next(pieces)
+        sent = settled(client, "", "stream")
+        assert sent < 16e6
+        taken = 0
+        while taken < 2 * sent:
+            taken += len(next(pieces))
+
+
+@pytest.mark.parametrize("route", ASYNC)
+def test_a_slow_reader_holds_the_websocket_back(client: httpx.Client, gateway: LabHost, route: str) -> None:
+    with connect(f"ws://{gateway.address}{route}/flood") as websocket:
+        sent = settled(client, "", "websocket")
+        assert sent < 16e6
+        taken = 0
+        while taken < 2 * sent:
+            taken += len(websocket.recv(timeout=20))
+
+
+@pytest.mark.parametrize("route", ["/threads/nested", "/adapted"])
+def test_a_slow_reader_of_a_buffered_answer(client: httpx.Client, route: str) -> None:
+    """nginx takes the answer off a WSGI worker's hands up to a limit, and no further."""
+    with client.stream("GET", "/flood") as answer:
+        next(answer.iter_raw())
+        assert 32e6 < settled(client, "", "stream") < 96e6
+
+
+# The last tests: they change the site
+
+
+@pytest.fixture(scope="module")
+def impatient(gateway_site: Site, host: LabHost) -> LabHost:
+    """nginx waits for no more than three seconds of silence, and a static file has changed."""
+    gateway_site.variables["rackhand_nginx"] = {"read_timeout": 3}
+    gateway_site.write()
+    gateway_site.edit("fast/static/file.txt", "Static", "Changed")
+    gateway_site.deploy("gateway1")
+    return host
+
+
+def test_static_files_change_with_the_release(impatient: LabHost) -> None:
+    answer = httpx.get(f"http://{impatient.address}/files/file.txt", headers={"Host": NAMED})
+    assert answer.text == "Changed content.\n"
+
+
+def test_pings_keep_silent_connections_open(impatient: LabHost) -> None:
+    """A WebSocket and an event stream that say nothing for longer than nginx waits stay open by pings, and only by
+    them. This is how they live as long as they like, whatever `read_timeout` is."""
+    base = f"//{impatient.address}"
+    kept, left = ([connect(f"ws:{base}{route}/ws", ping_interval=None) for route in ASYNC] for _ in range(2))
+    with ThreadPoolExecutor() as pool:
+        streams = {
+            pings: [pool.submit(_events, f"http:{base}{route}/quiet?seconds=7&pings={pings}") for route in ASYNC]
+            for pings in (True, False)
+        }
+        for websocket in (*kept, *left):
+            websocket.recv(timeout=10)
+        for _ in range(7):
+            time.sleep(1)
+            for websocket in kept:
+                websocket.ping()
+    for websocket in kept:
+        websocket.send("abc")
+        assert websocket.recv(timeout=10) == "ABC"
+        websocket.close()
+    for websocket in left:
+        with pytest.raises(ConnectionClosedError):
+            websocket.recv(timeout=10)
+    assert [stream.result()[-15:] for stream in streams[True]] == ["data: at last\n\n"] * len(ASYNC)
+    assert [stream.result() for stream in streams[False]] == ["cut off"] * len(ASYNC)
+
+
+def _events(url: str) -> str:
+    """A stream to its end."""
+    try:
+        return httpx.get(url, timeout=60).text
+    except httpx.RemoteProtocolError:
+        return "cut off"

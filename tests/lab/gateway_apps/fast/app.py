@@ -1,6 +1,8 @@
 """A FastAPI application that knows nothing of a prefix, and tells what it is told."""
 
 import asyncio
+import os
+from pathlib import Path
 
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import StreamingResponse
@@ -63,6 +65,73 @@ async def stream() -> StreamingResponse:
             await asyncio.sleep(0.3)
 
     return StreamingResponse(pieces(), media_type="text/event-stream")
+
+
+@app.get("/quiet")
+async def quiet(seconds: int, pings: bool) -> StreamingResponse:
+    """Says nothing but comments, if so much, before its only event."""
+
+    async def pieces():
+        for _ in range(seconds):
+            await asyncio.sleep(1)
+            if pings:
+                yield ":\n\n"
+        yield "data: at last\n\n"
+
+    return StreamingResponse(pieces(), media_type="text/event-stream")
+
+
+PIECE = b"data: " + 65_536 * b"x" + b"\n\n"
+flooded = {"stream": 0, "websocket": 0}
+
+
+@app.get("/flood")
+async def flood() -> StreamingResponse:
+    """Sends as much as anybody takes."""
+
+    async def pieces():
+        while True:
+            yield PIECE
+            flooded["stream"] += len(PIECE)
+            await asyncio.sleep(0)  # or nothing else is heard as long as the other side keeps up
+
+    return StreamingResponse(pieces(), media_type="text/event-stream")
+
+
+@app.websocket("/flood")
+async def ws_flood(socket: WebSocket) -> None:
+    await socket.accept()
+    while True:
+        await socket.send_bytes(PIECE)
+        flooded["websocket"] += len(PIECE)
+        await asyncio.sleep(0)
+
+
+@app.get("/flooded")
+async def how_much() -> dict[str, int]:
+    return flooded
+
+
+STOP = Path(os.environ.get("HOME", "")) / "stop"
+
+
+@app.get("/burn")
+async def burn() -> StreamingResponse:
+    """Says who it is, and keeps its worker busy until it is told to stop."""
+    STOP.unlink(missing_ok=True)
+
+    async def pieces():
+        yield f"{os.getpid()}\n"
+        while not STOP.exists():
+            sum(range(10_000))
+
+    return StreamingResponse(pieces(), media_type="text/event-stream")
+
+
+@app.get("/stop")
+async def stop() -> int:
+    STOP.touch()
+    return os.getpid()
 
 
 @inner.get("/page")

@@ -1,8 +1,9 @@
 """A Flask application that knows nothing of a prefix, and tells what it is told."""
 
 import os
+from pathlib import Path
 
-from flask import Flask, jsonify, make_response, request, url_for
+from flask import Flask, Response, jsonify, make_response, request, url_for
 
 app = Flask(__name__)
 
@@ -50,3 +51,46 @@ def cookie():
 @app.get("/environment")
 def environment():
     return dict(os.environ)
+
+
+PIECE = 65_536 * b"x"
+flooded = {"stream": 0}
+
+
+@app.get("/flood")
+def flood():
+    """Sends as much as anybody takes."""
+
+    def pieces():
+        while True:
+            yield PIECE
+            flooded["stream"] += len(PIECE)
+
+    return Response(pieces(), mimetype="application/octet-stream")
+
+
+@app.get("/flooded")
+def how_much():
+    return flooded
+
+
+STOP = Path(os.environ.get("HOME", "")) / "stop"
+
+
+@app.get("/burn")
+def burn():
+    """Says who it is, and keeps its worker busy until it is told to stop."""
+    STOP.unlink(missing_ok=True)
+
+    def pieces():
+        yield f"{os.getpid()}\n"
+        while not STOP.exists():
+            sum(range(10_000))
+
+    return Response(pieces(), headers={"X-Accel-Buffering": "no"})
+
+
+@app.get("/stop")
+def stop():
+    STOP.touch()
+    return str(os.getpid())
