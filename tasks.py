@@ -280,6 +280,21 @@ def bench_serve(_: Context, rounds: int = 5, seconds: int = 5, out: str | None =
 
 
 @task(
+    help={
+        "rounds": "how often everything is measured, taking turns",
+        "seconds": "how long each load lasts",
+        "out": "file for the result (default: benchmarks/SCALING.md)",
+    },
+    auto_shortflags=False,
+)
+def bench_scaling(_: Context, rounds: int = 5, seconds: int = 5, out: str | None = None) -> None:
+    """Have applications compute with one worker, and with one for each core of a lab host."""
+    from benchmarks import scaling
+
+    _end(scaling.main(rounds, seconds, out))
+
+
+@task(
     iterable=["only"],
     help={
         "rounds": "how many turns each tool has in each scenario",
@@ -378,6 +393,7 @@ for _name, _task in {"up": lab_up, "down": lab_down, "status": lab_status, "ssh"
 
 _bench = Collection("bench")
 _bench.add_task(bench_provision, name="provision")
+_bench.add_task(bench_scaling, name="scaling")
 _bench.add_task(bench_serve, name="serve")
 
 _hosts = Collection("hosts")

@@ -1,6 +1,7 @@
 """What applications that know nothing of nginx see and give out behind it: every kind of worker, every route."""
 
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -335,6 +336,27 @@ def test_a_slow_reader_of_a_buffered_answer(client: httpx.Client, route: str) ->
         assert 32e6 < settled(client, "", "stream") < 96e6
 
 
+# Silence
+
+
+@pytest.mark.skipif("RACKHAND_LONG" not in os.environ, reason="takes ten minutes: RACKHAND_LONG=1")
+@pytest.mark.parametrize("pings", [True, False])
+def test_ten_minutes_of_silence(gateway: LabHost, pings: bool) -> None:
+    """With `read_timeout` as it is by default. Uvicorn's own pings cannot be switched off."""
+    base, seconds = f"//{gateway.address}", 600
+    websockets = [connect(f"ws:{base}{route}/ws", ping_interval=20 if pings else None) for route in ASYNC]
+    with ThreadPoolExecutor() as pool:
+        streams = [pool.submit(_events, f"http:{base}{route}/quiet?seconds={seconds}&pings={pings}") for route in ASYNC]
+        for websocket in websockets:
+            websocket.recv(timeout=10)
+        time.sleep(seconds)
+    for websocket in websockets:
+        websocket.send("abc")
+        assert websocket.recv(timeout=10) == "ABC"
+        websocket.close()
+    assert [stream.result()[-15:] for stream in streams] == ["data: at last\n\n"] * len(ASYNC)
+
+
 # The last tests: they change the site
 
 
@@ -383,6 +405,6 @@ def test_pings_keep_silent_connections_open(impatient: LabHost) -> None:
 def _events(url: str) -> str:
     """A stream to its end."""
     try:
-        return httpx.get(url, timeout=60).text
+        return httpx.get(url, timeout=660).text
     except httpx.RemoteProtocolError:
         return "cut off"

@@ -29,9 +29,9 @@ async def upload(request: Request) -> dict[str, int]:
 
 
 @app.get("/work")
-async def work() -> dict[str, bool]:
-    """Five milliseconds of a core, however busy the machine is."""
-    end = time.thread_time() + 0.005
+async def work(ms: float = 5) -> dict[str, bool]:
+    """So many milliseconds of a core, however busy the machine is."""
+    end = time.thread_time() + ms / 1000
     while time.thread_time() < end:
         pass
     return {"done": True}

@@ -30,8 +30,8 @@ def upload() -> dict[str, int]:
 
 @app.get("/work")
 def work() -> dict[str, bool]:
-    """Five milliseconds of a core, however busy the machine is."""
-    end = time.thread_time() + 0.005
+    """So many milliseconds of a core, however busy the machine is."""
+    end = time.thread_time() + float(request.args.get("ms", 5)) / 1000
     while time.thread_time() < end:
         pass
     return {"done": True}

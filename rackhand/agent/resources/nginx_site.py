@@ -25,6 +25,9 @@ _SINCE = re.compile(r"^.*  # since nginx ([0-9.]+)\n", re.MULTILINE)
 #: Seconds within which nginx must have loaded a new site.
 LOAD_TIMEOUT = 15
 
+#: Seconds after which an instance that lets go of the port is taken to hang: systemd ends it after its own drain time.
+DRAIN_TIMEOUT = 3600
+
 #: Seconds for which old and new workers both answer after a reload: nginx tells the old ones to go 0.1 s after it has
 #: started the new ones (ngx_reap/ngx_reconfigure in its process cycle).
 OVERLAP = 0.2
@@ -111,12 +114,10 @@ class NginxSite(Resource):
         self._load(system, token)
 
     def _free(self, system: System, held: object) -> None:
-        """Instances drain by themselves; what they accept connections at they close at once."""
+        """Who holds the port ends what it has begun, and then lets go."""
         assert isinstance(held, tuple)
-        sockets = [unit for unit in held if unit.endswith(".socket")]
-        if sockets:
-            system.systemctl("stop", *sockets)
-            system.systemctl("stop", "--no-block", *held)
+        if held:
+            system.systemctl("stop", *held, timeout=DRAIN_TIMEOUT)
 
     def _remove(self, system: System) -> None:
         files.remove(system.path(self.path))
@@ -191,11 +192,14 @@ class NginxSite(Resource):
         assert isinstance(held, tuple)
         if content is None:
             files.remove(path)
-            if self.content:
-                system.systemctl("reload-or-restart", "nginx.service")
             if held:
+                if self.content:
+                    system.systemctl("stop", "nginx.service")
                 system.systemctl("start", *held)
+            elif self.content:
+                system.systemctl("reload-or-restart", "nginx.service")
             return
+        self._free(system, serving.holders(system, self.port, ""))
         if before["boot"] == "enabled":
             system.systemctl("enable", "nginx.service")
         token = self._write(system, str(content))

@@ -27,6 +27,11 @@ async def echo(request: Request) -> dict[str, str]:
     return {"instance": INSTANCE, "body": (await request.body()).decode()}
 
 
+@app.get("/client")
+async def client(request: Request) -> list[str | None]:
+    return [request.client and request.client.host, request.url.scheme, request.scope["root_path"]]
+
+
 @app.post("/upload")
 async def upload(request: Request) -> dict[str, str]:
     digest = hashlib.sha256()

@@ -26,6 +26,11 @@ def echo():
     return {"instance": INSTANCE, "body": request.get_data(as_text=True)}
 
 
+@app.get("/client")
+def client():
+    return [request.remote_addr, request.scheme, request.script_root]
+
+
 @app.post("/upload")
 def upload():
     digest = hashlib.sha256()
