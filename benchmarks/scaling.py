@@ -90,7 +90,7 @@ def report(found: dict[str, list[tuple[float, float]]], cores: int, rounds: int,
 # Work and workers, measured
 
 Written by `./invoke bench.scaling --rounds {rounds} --seconds {seconds}` on {today}: a Debian 12
-lab host with this machine's {cores} cores. Each request computes for {WORK} ms, through nginx, and {EACH} are on their way
+lab host with this machine's {cores} cores. Each request computes for {WORK} ms, through nginx; {EACH} are on their way
 for each worker; the client is on the same host. The ratio is that of two runs one after the other, the median of
 {rounds} rounds, with the lowest and the highest.
 
