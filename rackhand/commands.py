@@ -35,7 +35,7 @@ from rackhand.profile import age, profile
 from rackhand.report import Report
 from rackhand.rollout import Pace, Rollout
 from rackhand.run_log import RunLog, failed_last
-from rackhand.settings import App, HostSettings, host_settings
+from rackhand.settings import App, HostSettings, host_settings, passed_on
 from rackhand.vault_passwords import passwords
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def hosts(options: Options) -> tuple[HostSettings, ...]:
     limit = failed_last(PROJECT / ".runs") if options.limit == "@failed" else options.limit
     chosen = [host_settings(host, PROJECT) for host in inventory.select(options.host, limit)]
     found = behind([host.name for host in chosen], inventory)
-    return tuple(replace(host, behind=found.get(host.name)) for host in chosen)
+    return tuple(passed_on(host, found.get(host.name)) for host in chosen)
 
 
 def read_inventory(sources: Sequence[str], extra_vars: Sequence[str], vault: Vault) -> Inventory:

@@ -208,6 +208,14 @@ def host_settings(host: Host, project: Path) -> HostSettings:
     return replace(settings, secrets=secret.all((connection.host, connection.user or "", *connection.ssh_common_args)))
 
 
+def passed_on(settings: HostSettings, behind: Behind | None) -> HostSettings:
+    """The settings of a host with those who pass requests on to it. Raises UserError."""
+    if behind is not None and settings.direct is not None:
+        why = f"{settings.name} is behind an edge, whose word on its clients only nginx takes: leave this out"
+        raise UserError(f"{settings.direct.where('direct')}: {why}")
+    return replace(settings, behind=behind)
+
+
 def _check_alone(direct: App, settings: HostSettings, fields: _Fields) -> None:
     for app in settings.apps:
         if app is not direct:

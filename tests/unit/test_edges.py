@@ -10,7 +10,7 @@ import pytest
 from rackhand.edges import Behind, Edge, behind
 from rackhand.errors import UserError
 from rackhand.inventory import load_inventory
-from rackhand.settings import HostSettings, host_settings
+from rackhand.settings import HostSettings, host_settings, passed_on
 from roles.nginx import site
 from tests.unit.test_roles import ASYNC_API, check, target
 
@@ -37,7 +37,7 @@ all:
 def settings(folder: Path, text: str, name: str) -> HostSettings:
     (folder / "hosts.yml").write_text(text)
     inventory = load_inventory(folder)
-    return replace(host_settings(inventory.host(name), folder), behind=behind([name], inventory).get(name))
+    return passed_on(host_settings(inventory.host(name), folder), behind([name], inventory).get(name))
 
 
 def test_an_edge_has_the_addresses_of_its_group(tmp_path: Path) -> None:
@@ -84,6 +84,13 @@ def test_requests_are_kept_away_as_long_as_others_take_them() -> None:
             "{rackhand_edge: {to: web}, apps: {one: {path: ., app: 'a:b', route: /}}}",
             "edge1",
             "rackhand_edge: an edge passes all requests on, and this host has apps of its own",
+        ),
+        (
+            "ansible_host: 192.0.2.11",
+            "ansible_host: 192.0.2.11, apps: {one: {path: ., app: 'a:b', direct: 80}}",
+            "web1",
+            "hosts.yml:11: apps.one.direct: web1 is behind an edge, whose word on its clients only nginx takes: "
+            "leave this out",
         ),
     ],
 )
