@@ -122,6 +122,23 @@ def test_a_bad_release_leaves_the_port_to_the_one_before(site: Site, host: LabHo
     site.edit("fast/app.py", BROKEN, "")
 
 
+def test_a_port_that_something_else_holds(site: Site, host: LabHost) -> None:
+    """Is told, and what served before serves again."""
+    host.run(["systemd-run", "--unit=other", "python3", "-m", "http.server", "8080"])
+    wait(lambda: "0.0.0.0:8080 " in host.run(["ss", "-Hltn"]).stdout)
+    site.variables["apps"]["fast"]["direct"] = 8080
+    site.write()
+    result = site.invoke("deploy", "--host", "direct1")
+    host.run(["systemctl", "stop", "other.service"])
+    assert result.code == 2, result.out + result.err
+    assert "does something else listen there?" in result.out
+    assert_served_by(host, "fast")
+    site.deploy("direct1")
+    assert httpx.get(f"http://{host.address}:8080/health").status_code == 200
+    with pytest.raises(httpx.ConnectError):
+        health(host)
+
+
 def test_flask_takes_the_port_over(site: Site, host: LabHost) -> None:
     """Another application in the place of the first one, of which nothing is left; and both survive a power cut."""
     serve(site, "slow", **DIRECT, worker="gthread", workers=2)

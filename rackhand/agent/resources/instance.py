@@ -173,7 +173,10 @@ class Instance(Resource):
                 files.write(path, content, "root:root", "0644")
         if changed and before is not None:
             system.systemctl("daemon-reload")
-        system.systemctl("start", listener)
+        try:
+            system.systemctl("start", listener)
+        except CommandError as error:
+            raise ResourceError(f"{error}: does something else listen there? (ss -ltnp)") from error
 
     def _wait_at_shared_socket(self, system: System, here: serving.Serving | None) -> None:
         """Has systemd hold the socket, and requests wait there from now on."""
