@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rackhand.bundle import Bundle, names
+from rackhand.bundle import ASGI_WORKERS, Bundle, names
 from rackhand.inventory import shown
 from rackhand.settings import App, HostSettings, resolve_workers
 
@@ -46,17 +46,27 @@ def _of(app: App, host: HostSettings, bundles: Mapping[Path, Bundle]) -> Iterato
             "does not serve here, and has no place on a host. Better: require it for development only"
         )
     if app.server == "uvicorn":
-        yield _of_uvicorn(app, host, bundles)
+        yield _of_uvicorn(app, _worker(app, host, bundles))
+    elif app.direct and _worker(app, host, bundles) == "sync":
+        yield (
+            f"{app.where('direct')}: without nginx a client that is slow keeps a worker, and as many clients as "
+            "workers keep all. Better: leave direct out, or worker: gthread"
+        )
 
 
-def _of_uvicorn(app: App, host: HostSettings, bundles: Mapping[Path, Bundle]) -> str:
+def _worker(app: App, host: HostSettings, bundles: Mapping[Path, Bundle]) -> str:
     # Loaded only where there is something to say: plans are not made of it here.
     from rackhand.target import Target
     from roles import serving
 
-    of = Target(settings=host, facts={}, bundles={app.name: bundles[app.path]}, apps=(app,), uv="")
+    return serving.worker(
+        app, Target(settings=host, facts={}, bundles={app.name: bundles[app.path]}, apps=(app,), uv="")
+    )
+
+
+def _of_uvicorn(app: App, worker: str) -> str:
     where = app.where("server")
-    if serving.is_asgi(app, of):
+    if worker in ASGI_WORKERS:
         return (
             f"{where}: Uvicorn alone manages its workers less well than Gunicorn does: one that hangs is not replaced. "
             "Better: server: gunicorn"

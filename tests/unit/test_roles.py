@@ -182,6 +182,17 @@ def test_cautions() -> None:
     assert cautions([target(ASYNC_API, SYNC_API).settings], bundles) == ()
 
 
+def test_slow_clients_of_an_application_without_nginx_are_told_of() -> None:
+    """Where one of them keeps a whole worker, as the worker that is taken by default does."""
+    apps = [direct(replace(SYNC_API, worker=worker)) for worker in (None, "sync", "gthread")] + [direct(ASYNC_API)]
+    told = [cautions([target(app).settings], {app.path: BUNDLES[app.name]}) for app in apps]
+    assert [len(texts) for texts in told] == [1, 1, 0, 0]
+    assert told[0] == (
+        "group_vars/web.yml:3: apps.sync_api.direct: without nginx a client that is slow keeps a worker, and as many "
+        "clients as workers keep all. Better: leave direct out, or worker: gthread",
+    )
+
+
 @pytest.mark.parametrize(
     ("requirements", "unfit"),
     [
