@@ -28,8 +28,8 @@ def listed(inventory: Inventory, masked: Masked) -> str:
 
 
 def listed_host(host: Host, masked: Masked) -> str:
-    """The variables of one host, templates not filled in."""
-    return _json(_variables(host, masked))
+    """The variables of one host, templates not filled in. As in Ansible, what is unsafe is plain text here."""
+    return _json(_variables(host, masked, unsafe=False))
 
 
 def graph(inventory: Inventory) -> str:
@@ -49,26 +49,26 @@ def _leaf(name: str, depth: int) -> str:
     return f"{'  |' * depth}--{name}" if depth else name
 
 
-def _variables(host: Host, masked: Masked) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in masked(host.vars).items()}
+def _variables(host: Host, masked: Masked, *, unsafe: bool = True) -> dict[str, Any]:
+    return {name: _plain(value, unsafe) for name, value in masked(host.vars).items()}
 
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, indent=4, sort_keys=True)
 
 
-def _plain(value: Any) -> Any:
-    """What JSON can say, in Ansible's words."""
+def _plain(value: Any, unsafe: bool) -> Any:
+    """What JSON can say, in Ansible's words; with `unsafe`, also that a text is no template."""
     if isinstance(value, Unsafe):
-        return {"__ansible_unsafe": str(value)}
+        return {"__ansible_unsafe": str(value)} if unsafe else str(value)
     if isinstance(value, Vaulted):
         return {"__ansible_vault": value.envelope}
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, unsafe) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_plain(item, unsafe) for item in value]
     if isinstance(value, set):
-        return sorted(map(_plain, value))
+        return sorted(_plain(item, unsafe) for item in value)
     if isinstance(value, (datetime.date, datetime.datetime)):
         return value.isoformat()
     return value

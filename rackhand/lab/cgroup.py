@@ -104,7 +104,8 @@ class Cgroup:
         for folder in self.folders:
             for below, _, _ in os.walk(folder, topdown=False):
                 Path(below).rmdir()
-            if folder.parent.exists() and not any(entry.is_dir() for entry in folder.parent.iterdir()):
+            # Whoever else comes or goes at this moment has made another one in it, or has removed it already.
+            with contextlib.suppress(OSError):
                 folder.parent.rmdir()
 
 

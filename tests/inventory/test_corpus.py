@@ -11,7 +11,7 @@ import pytest
 
 from rackhand.errors import UserError
 from rackhand.inventory import Inventory, Variables, load_inventory
-from rackhand.inventory.listing import graph, listed
+from rackhand.inventory.listing import graph, listed, listed_host
 from tests.inventory.cases import CASES, Case
 from tests.inventory.oracle import Ansible
 
@@ -47,6 +47,8 @@ def test_an_inventory_means_what_it_means_to_ansible(
     inventory = load_inventory(case.sources, project, case.extra_vars)
     assert listed(inventory, whole).splitlines() == ansible.inventory("--list", **about).splitlines()
     assert graph(inventory).splitlines() == ansible.inventory("--graph", **about).splitlines()
+    for name, host in inventory.hosts.items():
+        assert listed_host(host, whole).splitlines() == ansible.inventory("--host", name, **about).splitlines(), name
     assert templated(inventory) == ansible.templated(**about)
     # Of groups that are not just below `all` Ansible takes the hosts in any order, that of a set.
     order = list if all(group.depth < 2 for group in inventory.groups.values()) else sorted

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rackhand.errors import UserError
-from rackhand.inventory import load_inventory
+from rackhand.inventory import hosts_script, load_inventory
 from rackhand.inventory.listing import listed
 from rackhand.inventory_command import blamed, masked
 
@@ -87,3 +87,15 @@ def test_what_a_script_says_on_its_error_stream_is_told(tmp_path: Path, monkeypa
     (tmp_path / "hosts.sh").write_text('#!/bin/sh\necho old >&2\necho \'{"_meta": {"hostvars": {}}}\'\n')
     (tmp_path / "hosts.sh").chmod(0o755)
     assert load_inventory("hosts.sh").warnings == ("hosts.sh --list: old",)
+
+
+def test_a_script_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, and ended with what it has started."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hosts_script, "PATIENCE", 0.5)
+    (tmp_path / "hosts").write_text("#!/bin/sh\nsleep 600 &\necho $! > started\nwait\n")
+    (tmp_path / "hosts").chmod(0o755)
+    with pytest.raises(UserError, match=r"^hosts --list: no answer within 0\.5 s$"):
+        load_inventory("hosts")
+    started = Path(f"/proc/{(tmp_path / 'started').read_text().strip()}/stat")
+    assert not started.exists() or started.read_text().rpartition(")")[2].split()[0] == "Z"
