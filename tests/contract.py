@@ -260,6 +260,18 @@ HOST_DAMAGES: Mapping[str, Mapping[str, str]] = {
         "edited": "echo >> etc/systemd/system/rackhand.service",
         "masked": "ln -sf /dev/null etc/systemd/system/rackhand.service; systemctl daemon-reload",
     },
+    "service": {
+        "stopped": "systemctl stop shop-helper",
+        "disabled": "systemctl disable shop-helper",
+        "failed": "systemctl kill --signal=KILL shop-helper",
+        "started from another file": (
+            "cp -p etc/shop-helper.conf tmp/kept; echo >> etc/shop-helper.conf; systemctl restart shop-helper;"
+            "cat tmp/kept > etc/shop-helper.conf; rm tmp/kept"
+        ),
+        "a file more": "mkdir -p etc/systemd/system/shop-helper.service.d; cd etc/systemd/system/shop-helper.service.d;"
+        "printf '[Service]\nNice=1\n' > nice.conf",
+        "what it was started from is forgotten": "rm var/lib/rackhand/services/shop-helper.service",
+    },
     "nginx_site": {
         "removed": "rm etc/nginx/conf.d/rackhand.conf",
         "edited": "echo >> etc/nginx/conf.d/rackhand.conf",

@@ -7,12 +7,14 @@
 /opt/rackhand/venvs/KEY/                   one virtual environment, shared by releases with the same dependencies
 /opt/rackhand/uv/DIGEST                    the uv that makes them
 /opt/rackhand/boot                         starts, at boot, what `current` names
+/opt/rackhand/maintenance/APP              there while nginx answers for an application
 /run/systemd/system/UNIT                   the unit of one instance: a copy of its release's
 /run/rackhand-APP/ID-N/                    the socket of one instance, which files it has loaded, what it is
 /run/rackhand.drained                      edges may send nothing here
 /var/lib/rackhand/runs/RUN.jsonl           the events of a run
 /var/lib/rackhand/runs/last                link to those of the last one
 /var/lib/rackhand/guard/                   what is put back unless a change is confirmed
+/var/lib/rackhand/services/UNIT            what a service was started from
 
 `current` is the one record of what serves on the host. It is a folder that is replaced as a whole, in one step; all
 that lies under /run can be made from it.
@@ -24,11 +26,13 @@ APPS = f"{BASE}/apps"
 VENVS = f"{BASE}/venvs"
 UV = f"{BASE}/uv"
 BOOT = f"{BASE}/boot"
+MAINTENANCE = f"{BASE}/maintenance"
 STATE = "/var/lib/rackhand"
 RUNS = f"{STATE}/runs"
 LAST_RUN = f"{RUNS}/last"
 INCOMING = f"{STATE}/incoming"
 GUARD = f"{STATE}/guard"
+SERVICES = f"{STATE}/services"
 GUARD_UNIT = "rackhand-guard.service"
 FIREWALL = "/etc/rackhand/firewall.nft"
 LOCK = "/run/rackhand.lock"
@@ -91,6 +95,11 @@ def serial_of(instance_name: str) -> int:
 def unit(name: str, instance_name: str) -> str:
     """The unit of an instance, prefixed so that an application may be called `ssh` or `getty`."""
     return f"rackhand-{name}@{instance_name}.service"
+
+
+def slice_of(name: str) -> str:
+    """The slice in which systemd puts all instances of an application."""
+    return f"system-rackhand\\x2d{name}.slice"
 
 
 def instance_of(unit_name: str) -> str:

@@ -175,13 +175,13 @@ def _started_from(system: System, app: str, instance: str) -> str:
     lines = []
     for path in paths:
         try:
-            lines.append(os.fsencode(_identity(path, os.lstat(system.path(path)))))
+            lines.append(os.fsencode(identity(path, os.lstat(system.path(path)))))
         except OSError:
             continue
     return hashlib.sha256(b"\0".join([*sorted(lines), b""])).hexdigest()
 
 
-def _identity(path: str, status: os.stat_result) -> str:
+def identity(path: str, status: os.stat_result) -> str:
     """As `find -printf '%p %i %C@'` writes it."""
     seconds, fraction = divmod(status.st_ctime_ns, 10**9)
     return f"{path} {status.st_ino} {seconds}.{fraction:09d}0"

@@ -13,7 +13,16 @@ import roles
 from rackhand.agent import layout
 from rackhand.agent.plan import Plan
 from rackhand.agent.resource import Resource
-from rackhand.agent.resources import Instance, Packages, Probe, Virtualenv, firewall
+from rackhand.agent.resources import (
+    File,
+    Instance,
+    Packages,
+    Probe,
+    Service,
+    SystemdUnit,
+    Virtualenv,
+    firewall,
+)
 from rackhand.conversation import Conversation
 from rackhand.inventory import Origin
 from rackhand.lab import Lab, LabHost
@@ -50,9 +59,22 @@ APP = App(
 )
 
 
+#: A service that reads its file when it starts.
+HELPER = """\
+[Service]
+ExecStart=/bin/sh -c 'exec sleep "$(cat /etc/shop-helper.conf)"'
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
 def extra(_: Target) -> Iterator[Resource]:
-    """A package that nothing needs, so that a test may remove it."""
+    """A package that nothing needs, so that a test may remove it, and a service."""
     yield Packages(packages=("tree",))
+    yield File(path="/etc/shop-helper.conf", content="infinity\n")
+    yield SystemdUnit(path=f"{layout.SYSTEMD}/shop-helper.service", content=HELPER)
+    yield Service(unit="shop-helper.service", files=("/etc/shop-helper.conf",))
 
 
 class RealHost:
@@ -126,8 +148,9 @@ class RealHost:
     def repairs(self, *damages: tuple[str, str]) -> None:
         """The contract of the resources of these kinds, when all these damages, (kind, what), are done at once."""
         kinds = {kind for kind, _ in damages}
-        own = (layout.GUARD_UNIT, firewall.UNIT)  # of one kind, those of the application are damaged
-        damaged = [resource for resource in self.plan if resource.kind in kinds and resource.name not in own]
+        own = ("shop-helper.service", layout.GUARD_UNIT, firewall.UNIT)  # of this kind, another one is damaged
+        spared = {f"systemd_unit:{name}" for name in own}
+        damaged = [resource for resource in self.plan if resource.kind in kinds and resource.id not in spared]
         assert len(damaged) == len(damages)
         try:
             repairs(self, self.plan, damaged, ";".join(f"({HOST_DAMAGES[kind][what]})" for kind, what in damages))

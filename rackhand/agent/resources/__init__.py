@@ -12,6 +12,7 @@ from rackhand.agent.resources.packages import Packages
 from rackhand.agent.resources.probe import Probe
 from rackhand.agent.resources.release import Release
 from rackhand.agent.resources.retired import Retired
+from rackhand.agent.resources.service import Service
 from rackhand.agent.resources.sshd import Sshd
 from rackhand.agent.resources.systemd_unit import SystemdUnit
 from rackhand.agent.resources.user import User
@@ -26,6 +27,7 @@ KINDS: tuple[type[Resource], ...] = (
     Release,
     Virtualenv,
     SystemdUnit,
+    Service,
     Firewall,
     Sshd,
     Instance,
@@ -48,6 +50,7 @@ __all__ = [
     "Probe",
     "Release",
     "Retired",
+    "Service",
     "Sshd",
     "SystemdUnit",
     "User",
