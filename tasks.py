@@ -1,5 +1,7 @@
 """The commands. Thin: each one hands its options to the library."""
 
+from collections.abc import Sequence
+
 from invoke.collection import Collection
 from invoke.context import Context
 from invoke.exceptions import Exit
@@ -20,16 +22,27 @@ def deploy(
     serial: str | None = None,
     max_fail_percentage: str | None = None,
     canary: bool = True,
+    tags: Sequence[str] | None = None,
+    skip_tags: Sequence[str] | None = None,
 ) -> int:
     """Converge: provision what is missing, deploy the applications, verify."""
     pace = Pace(serial=serial, max_fail_percentage=max_fail_percentage, canary=canary)
-    return commands.converge(options, command="deploy", check=check, diff=diff, app=app, pace=pace)
+    return commands.converge(
+        options, command="deploy", check=check, diff=diff, app=app, pace=pace, tags=tags, skip_tags=skip_tags
+    )
 
 
 @host_command
-def plan(options: Options, app: str | None = None) -> int:
+def plan(
+    options: Options,
+    app: str | None = None,
+    tags: Sequence[str] | None = None,
+    skip_tags: Sequence[str] | None = None,
+) -> int:
     """What a deploy would change: the same as deploy --check --diff."""
-    return commands.converge(options, command="plan", check=True, diff=True, app=app, pace=Pace())
+    return commands.converge(
+        options, command="plan", check=True, diff=True, app=app, pace=Pace(), tags=tags, skip_tags=skip_tags
+    )
 
 
 @host_command
@@ -39,10 +52,14 @@ def provision(
     diff: bool = False,
     serial: str | None = None,
     max_fail_percentage: str | None = None,
+    tags: Sequence[str] | None = None,
+    skip_tags: Sequence[str] | None = None,
 ) -> int:
     """Bring a new VM to where applications can be deployed to it."""
     pace = Pace(serial=serial, max_fail_percentage=max_fail_percentage)
-    return commands.converge(options, command="provision", check=check, diff=diff, pace=pace)
+    return commands.converge(
+        options, command="provision", check=check, diff=diff, pace=pace, tags=tags, skip_tags=skip_tags
+    )
 
 
 @host_command

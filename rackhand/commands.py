@@ -35,11 +35,12 @@ from rackhand.profile import age, profile
 from rackhand.report import Report
 from rackhand.rollout import Pace, Rollout
 from rackhand.run_log import RunLog, failed_last
-from rackhand.settings import App, HostSettings, host_settings, passed_on
+from rackhand.settings import APP_ROLES, App, HostSettings, host_settings, passed_on
 from rackhand.vault_passwords import passwords
 
 if TYPE_CHECKING:
     from rackhand.agent.plan import Plan
+    from rackhand.tags import Selection
 
 INTERRUPTED = 99
 
@@ -93,15 +94,19 @@ def hosts(options: Options) -> tuple[HostSettings, ...]:
         raise UserError(f"--forks should be 1 or more, got {options.forks}")
     inventory = read_inventory(options.inventory, options.extra_vars, options.vault())
     limit = failed_last(PROJECT / ".runs") if options.limit == "@failed" else options.limit
-    chosen = [host_settings(host, PROJECT) for host in inventory.select(options.host, limit)]
+    sites = [Path(source).absolute().parent for source in _sources(options.inventory)]
+    chosen = [host_settings(host, PROJECT, sites=sites) for host in inventory.select(options.host, limit)]
     found = behind([host.name for host in chosen], inventory)
     return tuple(passed_on(host, found.get(host.name)) for host in chosen)
 
 
+def _sources(named: Sequence[str]) -> Sequence[str | Path]:
+    return named or (os.environ.get("RACKHAND_INVENTORY") or PROJECT / "inventory",)
+
+
 def read_inventory(sources: Sequence[str], extra_vars: Sequence[str], vault: Vault) -> Inventory:
     """The inventories that are named on the command line, else the default one. Raises UserError."""
-    default = os.environ.get("RACKHAND_INVENTORY") or PROJECT / "inventory"
-    inventory = load_inventory(sources or default, PROJECT, extra_vars, vault)
+    inventory = load_inventory(_sources(sources), PROJECT, extra_vars, vault)
     for warning in inventory.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     return inventory
@@ -120,19 +125,22 @@ def converge(
     diff: bool,
     app: str | None = None,
     pace: Pace,
+    tags: Sequence[str] | None = None,
+    skip_tags: Sequence[str] | None = None,
 ) -> int:
     """Makes hosts what the roles say, or with `check` says what that would change; a provision leaves applications
-    out. Returns the exit code."""
+    out. `tags` are those of the resources that are meant, `skip_tags` of those that are not. Returns the exit code."""
     targets = hosts(options)
+    meant = _selection(tags or (), skip_tags or (), targets)
     rollout = _rollout(targets, replace(pace, canary=pace.canary and not check))
-    only = {host.name: _apps(host, app) for host in targets}
+    only = {host.name: apps_of(host, app) for host in targets}
     bundles = _bundles(targets)
     run = Run(name=new_run(), command=command, apply=not check, who=who(), rollout=rollout)
 
     def job(host: HostSettings) -> Job:
         # What is in a bundle is sent on its own, to whoever needs it.
         described = {declared.name: replace(bundles[declared.path], data=b"") for declared in host.apps}
-        work = partial(_converge, run=run, apps=only[host.name], bundles=described)
+        work = partial(_converge, run=run, apps=only[host.name], bundles=described, meant=meant)
         return Job(host=host, work=work, install_python=not check)
 
     blobs = {bundle.archive: bundle.data for bundle in bundles.values()}
@@ -150,11 +158,12 @@ def _converge(
     run: Run,
     apps: tuple[App, ...],
     bundles: Mapping[str, Bundle],
+    meant: Selection | None,
 ) -> Iterator[Event]:
-    from rackhand.planning import plan
+    from rackhand.own_roles import loaded
+    from rackhand.planning import selected
     from rackhand.target import Target
     from rackhand.uv import packed
-    from roles import DEPLOY, PROVISION
 
     uv = packed(conversation.facts["architecture"])
     target = Target(settings=host, facts=conversation.facts, bundles=bundles, apps=apps, uv=uv.digest)
@@ -162,15 +171,26 @@ def _converge(
     def data(digest: str) -> bytes:
         return uv.path.read_bytes() if digest == uv.digest else blob(digest)
 
-    planned = plan(target, PROVISION if run.command == "provision" else DEPLOY)
-    if run.command != "provision":
-        yield from ({"event": "warning", "text": text} for text in shortages(target))
-    yield from _run(conversation, planned, run, host=host, blob=data)
+    named = [role for role in host.roles if run.command != "provision" or role.name not in APP_ROLES]
+    planned, left_out = selected(target, loaded(named), meant)
+    told = [] if run.command == "provision" else [*shortages(target)]
+    if meant is not None:
+        told += meant.strays([*(one.id for one in planned), *left_out])
+    yield from ({"event": "warning", "text": text} for text in told)
+    yield from _run(conversation, planned, run, host=host, blob=data, left_out=left_out)
+
+
+def _selection(tags: Sequence[str], skip_tags: Sequence[str], targets: Iterable[HostSettings]) -> Selection | None:
+    if not tags and not skip_tags:
+        return None
+    from rackhand.tags import selection
+
+    return selection(tags, skip_tags, targets)
 
 
 def _load_meanwhile(targets: Iterable[HostSettings]) -> None:
     """Loads, in the time in which hosts are connected to, what their plans are then made with."""
-    names = ["rackhand.planning", "rackhand.target", "rackhand.uv", "roles"]
+    names = ["rackhand.planning", "rackhand.target", "rackhand.uv", "rackhand.own_roles"]
     if any(host.connection.kind == "ssh" for host in targets):
         names.insert(0, "rackhand.transport.ssh")  # what connecting waits for comes first
 
@@ -272,7 +292,7 @@ def _operate(
     rollout = _rollout(targets, pace)
     run = Run(name=new_run(), command=command, apply=apply, who=who(), rollout=rollout)
     jobs = [
-        Job(host=host, work=partial(_carry_out, run=run, planned=planned, apps=_apps(host, app))) for host in targets
+        Job(host=host, work=partial(_carry_out, run=run, planned=planned, apps=apps_of(host, app))) for host in targets
     ]
     fleet = Fleet(jobs, rollout=rollout, forks=options.forks, scheduler=options.scheduler)
     return _show(fleet, targets, options, run=run)
@@ -303,8 +323,21 @@ def gather(
     none. The question may be asked by another process, as a Job is done."""
     targets = hosts(options) if targets is None else targets
     answers: dict[str, Any] = {}
+
+    def hear(event: Event) -> None:
+        if event["event"] == "answered":
+            answers[event["host"]] = event["answer"]
+
     work: Work = partial(_ask, question=question)
-    jobs = [Job(host=host, work=work) for host in targets]
+    report = listen(options, targets, [Job(host=host, work=work) for host in targets], hear)
+    return {host.name: answers[host.name] for host in targets if host.name in answers}, report
+
+
+def listen(
+    options: Options, targets: Sequence[HostSettings], jobs: Iterable[Job], hear: Callable[[Event], None]
+) -> Report:
+    """Has jobs done that are no run: nothing is shown or recorded of them, but each event is handed on. Returns what
+    became of the hosts."""
     rollout = _rollout(targets, Pace())
     fleet = Fleet(jobs, rollout=rollout, forks=options.forks, scheduler=options.scheduler)
     run = Run(name="", command="", apply=False, who="", rollout=rollout)
@@ -314,11 +347,10 @@ def gather(
     for event in fleet:
         events.append({**event, "at": round(time.monotonic() - started, 3)})
         report = report.after(event)
-        if event["event"] == "answered":
-            answers[event["host"]] = event["answer"]
+        hear(event)
     if options.profile:
         print(profile(events), file=sys.stderr)
-    return {host.name: answers[host.name] for host in targets if host.name in answers}, report
+    return report
 
 
 def _begun(options: Options, targets: Iterable[HostSettings], run: Run, *, check: bool) -> Event:
@@ -338,7 +370,8 @@ def _ask(
     yield {"event": "answered", "answer": question(host, conversation)}
 
 
-def _apps(host: HostSettings, only: str | None) -> tuple[App, ...]:
+def apps_of(host: HostSettings, only: str | None) -> tuple[App, ...]:
+    """The applications of a host, or the one of this name. Raises UserError."""
     chosen = tuple(app for app in host.apps if only in (None, app.name))
     if only is not None and not chosen:
         declared = ", ".join(app.name for app in host.apps) or "none"
@@ -396,9 +429,17 @@ def _changing(planned: Plan, known: Mapping[str, Any]) -> list[str]:
     return [app for app, release in wanted if known.get(app, {}).get("current") not in (None, release)]
 
 
-def _run(conversation: Conversation, planned: Plan, run: Run, *, host: HostSettings, blob: Blob) -> Iterator[Event]:
-    known = conversation.facts["apps"]
-    yield {"event": "planned", "resources": len(planned), "code": _changing(planned, known)}
+def _run(
+    conversation: Conversation,
+    planned: Plan,
+    run: Run,
+    *,
+    host: HostSettings,
+    blob: Blob,
+    left_out: Sequence[str] = (),
+) -> Iterator[Event]:
+    code = _changing(planned, conversation.facts["apps"])
+    yield {"event": "planned", "resources": len(planned), "left_out": left_out, "code": code}
     yield from conversation.run(
         planned,
         run=run.name,

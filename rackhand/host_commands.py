@@ -26,6 +26,8 @@ _HELP = {
     "app": "this application only",
     "check": "change nothing, say what would change",
     "diff": "show what changes, line by line",
+    "tags": "only what has one of these: roles, kinds or ids of resources, with commas; may be repeated",
+    "skip_tags": "not what has one of these; may be repeated",
     "release": "the id of a release, or its beginning (default: the one before)",
     "serial": "how many hosts in a batch, one batch after the other: 2, 30% (of all hosts) or 1,5,20% (growing)",
     "max_fail_percentage": "end the run once more percent of a batch failed or could not be reached "
@@ -48,7 +50,7 @@ _SHARED: dict[str, Any] = {
 }
 
 
-_REPEATED = ("extra_vars", "inventory", "vault_id", "vault_password_file")
+_REPEATED = ("extra_vars", "inventory", "tags", "skip_tags", "vault_id", "vault_password_file")
 
 
 def host_command(body: Callable[..., int]) -> Task[Callable[..., None]]:
@@ -59,7 +61,9 @@ def host_command(body: Callable[..., int]) -> Task[Callable[..., None]]:
     def run(_: Context, **given: Any) -> None:
         shared = {name: given.pop(name) for name in _SHARED}
         for repeated in _REPEATED:
-            shared[repeated] = tuple(shared[repeated] or ())
+            for options in (shared, given):
+                if repeated in options:
+                    options[repeated] = tuple(options[repeated] or ())
         code = body(Options(**shared), **given)
         if code:
             raise Exit(code=code)
@@ -71,7 +75,7 @@ def host_command(body: Callable[..., int]) -> Task[Callable[..., None]]:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Invoke reads options from
     names = [parameter.name for parameter in parameters[1:]]
     made: Task[Callable[..., None]] = task(
-        iterable=list(_REPEATED),
+        iterable=[name for name in names if name in _REPEATED],
         auto_shortflags=False,
         help={name: _HELP[name] for name in names},
     )(run)

@@ -51,6 +51,8 @@ class HostReport:
     changed: int = 0
     failed: int = 0
     skipped: int = 0
+    #: Resources that were not meant: not in the plan, and no part of what is done.
+    left_out: int = 0
     reason: str | None = None
     #: What the host waits for: the run that it is queued behind, and what that is at; or the canary.
     behind: str | None = None
@@ -87,7 +89,7 @@ class HostReport:
             "changed": self.changed,
             "unreachable": int(self.outcome in ("unreachable", "lost")),
             "failed": self.failed,
-            "skipped": self.skipped,
+            "skipped": self.skipped + self.left_out,
             "rescued": int(self.outcome == "undone"),
             "ignored": 0,
         }
@@ -101,7 +103,9 @@ class HostReport:
             case "facts":
                 return replace(self, phase="planning")
             case "planned":
-                return replace(self, phase="planned", resources=event["resources"])
+                return replace(
+                    self, phase="planned", resources=event["resources"], left_out=len(event.get("left_out", ()))
+                )
             case "held":
                 return replace(self, phase="held", behind="the canary")
             case "other":
@@ -206,6 +210,10 @@ class Report:
     def standing(self, name: str) -> str:
         """In what state the host is left, for whoever has to decide what to do next."""
         host = self.hosts[name]
+        left_out = f"; {host.left_out} left out" if host.left_out and host.outcome == "ok" else ""
+        return self._standing(host) + left_out
+
+    def _standing(self, host: HostReport) -> str:
         match host.outcome:
             case None:
                 return "not started, untouched"

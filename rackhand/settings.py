@@ -7,6 +7,7 @@ are reported together, each with file, line and path.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import ipaddress
 import math
 import operator
@@ -16,9 +17,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, NewType, TypeVar, get_args, get_origin, get_type_hints
 
 from rackhand import edges
+from rackhand.agent.redaction import Redaction
 from rackhand.agent.serving import Strategy
 from rackhand.bundle import IGNORED
 from rackhand.edges import Behind, Edge
@@ -149,6 +151,38 @@ class FirewallSettings:
     allow: tuple[Allowed, ...] = ()
 
 
+#: Text that must be shown nowhere, as the annotation of a setting of a user's own role.
+Secret = NewType("Secret", str)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoleSettings:
+    """A role of a host. One of the user's own has a file, the digest of what is in that file's folder, and `values`:
+    those of its settings that are set."""
+
+    name: str
+    file: Path | None = None
+    digest: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+#: Rackhand's own roles in their order, each with the one that must come before it: what `default` stands for.
+ROLES: Mapping[str, str | None] = {
+    "baseline": None,
+    "nginx": None,
+    "hardening": "baseline",
+    "edge": None,
+    "python_app": "baseline",
+    "gunicorn": "python_app",
+    "nginx_site": "nginx",
+}
+_DEFAULT = "default"
+#: Variables with a meaning of their own, which no role's settings can be in.
+_TAKEN = ("apps", "roles")
+#: Without all of these, an application is not deployed.
+APP_ROLES = ("edge", "python_app", "gunicorn", "nginx_site")
+
+
 @dataclass(frozen=True, kw_only=True)
 class HostSettings:
     """All that is set for one host. Without `ssh` or `firewall` these are left alone. `confirm_within` is how many
@@ -164,6 +198,7 @@ class HostSettings:
     ssh: SshSettings | None = None
     firewall: FirewallSettings | None = None
     confirm_within: int = 30
+    roles: tuple[RoleSettings, ...] = tuple(RoleSettings(name=name) for name in ROLES)
     #: What must be shown nowhere, in each way of writing it.
     secrets: tuple[str, ...] = field(default=(), repr=False)
     edge: Edge | None = None
@@ -175,9 +210,9 @@ class HostSettings:
         return next((app for app in self.apps if app.direct), None)
 
 
-def host_settings(host: Host, project: Path) -> HostSettings:
-    """The settings of a host; relative paths in them start at `project`. Raises UserError with one line for each
-    mistake."""
+def host_settings(host: Host, project: Path, *, sites: Iterable[Path] = ()) -> HostSettings:
+    """The settings of a host; relative paths in them start at `project`. The user's own roles are in the folders
+    `roles` of the `sites` and of the project. Raises UserError with one line for each mistake."""
     problems: list[str] = []
     secret = SecretValues(host.vars.vault)
     fields = _Fields(host.vars, (), host.vars.lazy, problems, secret)
@@ -193,10 +228,16 @@ def host_settings(host: Host, project: Path) -> HostSettings:
         firewall=_firewall(fields.optional("rackhand_firewall")),
         confirm_within=fields.whole("rackhand_confirm_within", 30, least=5, most=600),
         edge=_edge(fields.optional("rackhand_edge"), host),
+        roles=_roles(fields, [folder / "roles" for folder in (*sites, project)]),
     )
     fields.convert("rackhand_address", _address, None)
     if settings.edge is not None and settings.apps:
         fields.problem(("rackhand_edge",), "an edge passes all requests on, and this host has apps of its own")
+    missing = [name for name in APP_ROLES if name not in [role.name for role in settings.roles]]
+    if settings.apps and missing and not problems:
+        fields.problem(("roles",), f"the host has apps, which need {', '.join(missing)}: add them, or {_DEFAULT}")
+    if settings.edge is not None and "nginx_site" in missing:
+        fields.problem(("roles",), f"an edge needs nginx_site: add it, or {_DEFAULT}")
     if settings.direct:
         _check_alone(settings.direct, settings, fields)
     else:
@@ -329,6 +370,109 @@ def _check_direct(app: App, fields: _Fields) -> None:
         fields.problem(
             ("strategy",), f"{app.strategy} needs nginx to switch: without it (direct) there is only restart"
         )
+
+
+def _roles(fields: _Fields, folders: list[Path]) -> tuple[RoleSettings, ...]:
+    names = fields.convert("roles", _names, None)
+    if names is None:
+        return HostSettings.roles
+    expanded = [one for name in names for one in (ROLES if name == _DEFAULT else [name])]
+    found: dict[str, RoleSettings] = {}
+    for name in expanded:
+        needed = ROLES.get(name)
+        if name in found:
+            fields.problem(("roles",), f"{name} is there twice")
+        elif needed is not None and needed not in found:
+            fields.problem(("roles",), f"{name} needs {needed} before it")
+        found[name] = RoleSettings(name=name) if name in ROLES else _own_role(fields, name, folders)
+    return tuple(found.values())
+
+
+def _names(value: object) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"should be a list of names, got {got(value)}")
+    return value
+
+
+def _own_role(fields: _Fields, name: str, folders: list[Path]) -> RoleSettings:
+    """A role of the user's own, whose settings are in the variable of its name."""
+    # Here, because most hosts have none.
+    from rackhand import own_roles
+
+    if name in _TAKEN:
+        fields.problem(("roles",), f"{name} is no name for a role: its settings would be in the variable {name}")
+        return RoleSettings(name=name)
+    file = next((folder / f"{name}.py" for folder in folders if (folder / f"{name}.py").is_file()), None)
+    if file is None or not name.isidentifier():
+        there = sorted({_DEFAULT, *ROLES, *(path.stem for folder in folders for path in folder.glob("[a-z]*.py"))})
+        where = " or ".join(dict.fromkeys(shown(folder / f"{name}.py") for folder in folders))
+        fields.problem(("roles",), f"there is no role {name!r}{did_you_mean(name, there)}: {where} would be it")
+        return RoleSettings(name=name)
+    try:
+        own = own_roles.load(name, file.resolve())
+    except UserError as error:
+        fields.problem(("roles",), str(error))
+        return RoleSettings(name=name)
+    if own.settings is None:
+        if name in fields.values:
+            fields.problem((name,), f"the role takes no settings ({shown(file)})")
+        return RoleSettings(name=name, file=file.resolve(), digest=own.digest)
+    below = fields.mapping(name)
+    before = len(fields.problems)
+    values = dict(_set(fields, below, own.settings))
+    below.refuse_unknown()
+    if len(fields.problems) == before:
+        try:
+            own.settings(**values)
+        except Exception as error:  # of its own __post_init__, which may do anything
+            said = str(error) if isinstance(error, ValueError) else own_roles.told(file, error)
+            said = Redaction(fields.secrets.all(())).text(said)
+            fields.problem((name,) if name in fields.values else ("roles",), said)
+    return RoleSettings(name=name, file=file.resolve(), digest=own.digest, values=values)
+
+
+def _set(fields: _Fields, below: _Fields, kind: type[Any]) -> Iterable[tuple[str, Any]]:
+    """The settings that are set, out of the fields of a dataclass."""
+    hints = get_type_hints(kind)
+    for one in dataclasses.fields(kind):
+        value = _typed(below, one.name, hints[one.name])
+        if one.name in below.values:
+            yield one.name, value
+        elif one.default is one.default_factory is dataclasses.MISSING:
+            fields.problem(("roles",), f"{below.path[-1]}.{one.name} is missing")
+        elif Secret in (hints[one.name], *get_args(hints[one.name])) and one.default:
+            fields.secrets.add(str(one.default), 1)
+
+
+def _typed(below: _Fields, key: str, hint: Any) -> Any:
+    """The value of a key as an annotation wants it. What is secret, and what is in a mapping, is read by itself."""
+    kinds = [kind for kind in get_args(hint) if kind is not type(None)] if type(None) in get_args(hint) else [hint]
+    if kinds == [Secret]:
+        return below.secret(key)
+    if get_origin(kinds[0]) in (dict, Mapping):
+        inner = below.mapping(key)
+        return {name: _typed(inner, name, get_args(kinds[0])[1]) for name in inner.values}
+    return below.convert(key, partial(_by_annotation, hint), None)
+
+
+def _by_annotation(hint: Any, value: object) -> Any:
+    """A value as a field of this type holds it: text, numbers, flags, choices, and tuples of these."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if type(None) in arguments:
+        (hint,) = (argument for argument in arguments if argument is not type(None))
+        return None if value is None else _by_annotation(hint, value)
+    if origin is Literal:
+        if value not in arguments:
+            raise ValueError(f"should be {' or '.join(map(str, arguments))}, got {got(value)}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"should be a list, got {got(value)}")
+        return tuple(_by_annotation(arguments[0], item) for item in value)
+    convert: Callable[[object], Any] | None = {str: _text, int: _whole, bool: _flag}.get(hint)
+    if convert is None:
+        raise ValueError(f"is declared as {hint}, which no setting can be: see docs/roles.md")
+    return hint(convert(value))
 
 
 def _groups(value: object) -> tuple[str, ...]:
@@ -566,8 +710,8 @@ class _Fields:
         self.path = path
         self.values = values
         self._variables = variables
-        self._problems = problems
-        self._secrets = secrets
+        self.problems = problems
+        self.secrets = secrets
         self._asked: set[str] = set()
 
     def origin(self, below: tuple[str | int, ...]) -> Origin:
@@ -583,7 +727,7 @@ class _Fields:
 
     def problem(self, below: tuple[str | int, ...], message: str) -> None:
         path = ".".join(map(str, (*self.path, *below)))
-        self._problems.append(f"{self.origin(below)}: {path}: {self._variables.vault.hide(message)}")
+        self.problems.append(f"{self.origin(below)}: {path}: {self._variables.vault.hide(message)}")
 
     def convert(self, key: str, convert: Callable[[object], T], default: D, *, secret: bool = False) -> T | D:
         self._asked.add(key)
@@ -592,12 +736,15 @@ class _Fields:
         try:
             value = self.values[key]
             if not secret and self.path and self._reveals(value):
-                raise ValueError("was encrypted, and would be readable on the host: only passwords and env are secret")
+                raise ValueError(
+                    "was encrypted, and would be readable on the host: only passwords, env and what a role declares as "
+                    "Secret are secret"
+                )
             return convert(value)
         except ValueError as error:
             self.problem((key,), str(error))
         except UserError as error:  # Of its template: says where by itself.
-            self._problems.append(str(error))
+            self.problems.append(str(error))
         return default
 
     def _reveals(self, value: object) -> bool:
@@ -620,7 +767,7 @@ class _Fields:
         """A text that is shown nowhere, if it has `least` characters."""
         text = self.convert(key, partial(_secret, self._written(key)), None, secret=True)
         if text is not None:
-            self._secrets.add(text, least)
+            self.secrets.add(text, least)
         return text
 
     def flag(self, key: str, default: bool) -> bool:
@@ -662,8 +809,8 @@ class _Fields:
 
         values = self.convert(key, convert, None)
         # Of what is no mapping nothing more can be said.
-        problems = [] if values is None else self._problems
-        return _Fields(self._variables, (*self.path, key), values or {}, problems, self._secrets)
+        problems = [] if values is None else self.problems
+        return _Fields(self._variables, (*self.path, key), values or {}, problems, self.secrets)
 
     def optional(self, key: str) -> _Fields | None:
         """The mapping below a key, or None when it is not set."""

@@ -11,13 +11,16 @@ if TYPE_CHECKING:
 
 TEMPLATES = PROJECT / "templates"
 
+#: Where templates are looked for: Rackhand's own, then those beside the folders of users' own roles.
+FOLDERS = [TEMPLATES]
+
 
 @cache
-def _environment(folder: Path) -> "Environment":
+def _environment(folders: tuple[Path, ...]) -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(folders),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -31,9 +34,9 @@ def _environment(folder: Path) -> "Environment":
 def load() -> None:
     """Compiles all templates."""
     for path in TEMPLATES.iterdir():
-        _environment(TEMPLATES).get_template(path.name)
+        _environment(tuple(FOLDERS)).get_template(path.name)
 
 
 def render(template: str, **values: object) -> str:
     """The text of templates/`template`. An undefined value is an error."""
-    return _environment(TEMPLATES).get_template(template).render(**values)
+    return _environment(tuple(FOLDERS)).get_template(template).render(**values)
