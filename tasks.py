@@ -107,6 +107,32 @@ def releases(options: Options, app: str | None = None) -> int:
     return views.releases(options, app=app)
 
 
+@host_command
+def exec_(options: Options, argv: Sequence[str], shell: str | None = None, timeout: int = 300) -> int:
+    """Run a command on hosts: exec --host web -- systemctl is-active nginx. Hosts that say the same stand together."""
+    from rackhand import exec
+
+    return exec.execute(options, argv=argv, shell=shell, timeout=timeout)
+
+
+@host_command
+def logs(
+    options: Options, app: str | None = None, lines: int = 100, since: str | None = None, follow: bool = False
+) -> int:
+    """What applications have said, of all hosts by time."""
+    from rackhand import logs
+
+    return logs.logs(options, app=app, lines=lines, since=since, follow=follow)
+
+
+@host_command
+def maintenance(options: Options, app: str | None = None, on: bool = False, off: bool = False) -> int:
+    """Have nginx answer for applications with 503, without touching them; or open them again."""
+    from rackhand import maintenance
+
+    return maintenance.maintenance(options, app=app, on=on, off=off)
+
+
 _VAULT = {
     "vault_id": "label@FILE, label@SCRIPT or label@prompt",
     "vault_password_file": "file or script with the password",
@@ -430,6 +456,8 @@ namespace = Collection(
     facts,
     status,
     releases,
+    logs,
+    maintenance,
     inventory,
     dev,
     advise,
@@ -437,6 +465,7 @@ namespace = Collection(
     test,
     faults,
 )
+namespace.add_task(exec_, name="exec")
 namespace.add_collection(_lab)
 namespace.add_collection(_bench)
 namespace.add_collection(_vault)

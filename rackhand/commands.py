@@ -211,7 +211,7 @@ def rollback(options: Options, *, app: str | None, release: str | None, pace: Pa
     steps = None
     if release is None and len(targets) > 1:
         found, _ = gather(options, _known_releases, targets)
-        names = {declared.name for host in targets for declared in _apps(host, app)}
+        names = {declared.name for host in targets for declared in apps_of(host, app)}
         steps = {
             name: step_before({host: apps[name] for host, apps in found.items() if name in apps}) for name in names
         }
@@ -438,8 +438,8 @@ def _run(
     blob: Blob,
     left_out: Sequence[str] = (),
 ) -> Iterator[Event]:
-    code = _changing(planned, conversation.facts["apps"])
-    yield {"event": "planned", "resources": len(planned), "left_out": left_out, "code": code}
+    changing = _changing(planned, conversation.facts["apps"])
+    yield {"event": "planned", "resources": len(planned), "left_out": left_out, "code": changing}
     yield from conversation.run(
         planned,
         run=run.name,

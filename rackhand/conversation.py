@@ -122,9 +122,19 @@ class Conversation:
 
     def ask(self, question: str, **details: Any) -> Event:
         """The answer to a question, as one event. Raises Lost."""
-        self._stream.patience(ANSWER)
+        return self._answered(next(self.answers(question, **details), None))
+
+    def last_answer(self, question: str, *, within: float = 0, **details: Any) -> Event:
+        """The last event of the answer to a question that may take so many seconds. Raises Lost."""
+        return self._answered([None, *self.answers(question, within=within, **details)][-1])
+
+    def answers(self, question: str, *, within: float = 0, **details: Any) -> Iterator[Event]:
+        """The events of the answer to a question, each of which may take so many seconds. Raises Lost."""
+        self._stream.patience(within + ANSWER)
         self._send({"ask": question, **details})
-        answer = next(self.events(), None)
+        return self.events()
+
+    def _answered(self, answer: Event | None) -> Event:
         if answer is None:
             raise Lost(f"the agent ended without an answer{self._said()}")
         return answer

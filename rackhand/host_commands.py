@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 
 from rackhand.commands import Options
+from rackhand.errors import UserError
 
 _HELP = {
     "host": "host, group or pattern (web, web:&prod:!db1, ~regex); `all`, in words, for every host",
@@ -28,6 +30,13 @@ _HELP = {
     "diff": "show what changes, line by line",
     "tags": "only what has one of these: roles, kinds or ids of resources, with commas; may be repeated",
     "skip_tags": "not what has one of these; may be repeated",
+    "shell": "a line of shell to run, instead of the program and its arguments behind --",
+    "timeout": "seconds that it may take on a host",
+    "lines": "how many entries of each host at most",
+    "since": "no entry from before: as journalctl takes it (2026-11-23 21:00, yesterday, -1h)",
+    "follow": "go on with what comes, until Ctrl-C",
+    "on": "close: nginx answers with 503",
+    "off": "open again",
     "release": "the id of a release, or its beginning (default: the one before)",
     "serial": "how many hosts in a batch, one batch after the other: 2, 30% (of all hosts) or 1,5,20% (growing)",
     "max_fail_percentage": "end the run once more percent of a batch failed or could not be reached "
@@ -53,9 +62,19 @@ _SHARED: dict[str, Any] = {
 _REPEATED = ("extra_vars", "inventory", "tags", "skip_tags", "vault_id", "vault_password_file")
 
 
+#: The parameter that gets what is behind `--` on the command line.
+_BEHIND = "argv"
+
+
+def _behind() -> tuple[str, ...]:
+    """Invoke itself makes one text of it, in which nobody can tell where an argument ends."""
+    return tuple(sys.argv[sys.argv.index("--") + 1 :]) if "--" in sys.argv else ()
+
+
 def host_command(body: Callable[..., int]) -> Task[Callable[..., None]]:
     """A task of the function's name, which is called with the shared Options and its own, and returns the exit code."""
-    own = list(inspect.signature(body).parameters.values())[1:]
+    own = [one for one in list(inspect.signature(body).parameters.values())[1:] if one.name != _BEHIND]
+    takes_more = _BEHIND in inspect.signature(body).parameters
 
     @functools.wraps(body)
     def run(_: Context, **given: Any) -> None:
@@ -64,6 +83,10 @@ def host_command(body: Callable[..., int]) -> Task[Callable[..., None]]:
             for options in (shared, given):
                 if repeated in options:
                     options[repeated] = tuple(options[repeated] or ())
+        if takes_more:
+            given[_BEHIND] = _behind()
+        elif _behind():
+            raise UserError(f"{body.__name__} takes nothing behind --: {' '.join(map(repr, _behind()))}")
         code = body(Options(**shared), **given)
         if code:
             raise Exit(code=code)

@@ -23,7 +23,7 @@ def facts(options: Options) -> int:
         for host, answer in answers.items()
     }
     if options.json:
-        _json_lines({host: [{"facts": answer}] for host, answer in shown.items()})
+        json_lines({host: [{"facts": answer}] for host, answer in shown.items()})
     else:
         for host, answer in shown.items():
             print(host)
@@ -46,7 +46,7 @@ def status(options: Options, *, app: str | None) -> int:
     last_runs = {host: answer["last_run"] for host, answer in answers.items() if answer["last_run"] is not None}
     found = _of(app, {host: answer["rows"] for host, answer in answers.items()})
     if options.json:
-        _json_lines(found)
+        json_lines(found)
     elif found:
         header = ("HOST", "APP", "INSTANCE", "STATE", "SINCE", "WORKERS", "MEMORY", "RESTARTS", "HEALTH", "BY RUN")
         print(table(header, [_status_row(host, row) for host, rows in found.items() for row in rows]))
@@ -70,7 +70,13 @@ def _status(host: HostSettings, conversation: Conversation) -> dict[str, Any]:
             missing = {"app": name, "instance": found["instance"], "release": found["current"]}
             running.insert(0, {**missing, "serves": True, "state": "not running"})
         rows += [
-            {**instance, "run": runs.get(instance["release"]), "last_run": answer["last_run"]} for instance in running
+            {
+                **instance,
+                "maintenance": name in answer["maintenance"],
+                "run": runs.get(instance["release"]),
+                "last_run": answer["last_run"],
+            }
+            for instance in running
         ]
     return {"rows": rows, "last_run": answer["last_run"]}
 
@@ -82,7 +88,7 @@ def _status_row(host: str, row: dict[str, Any]) -> tuple[str, ...]:
         host,
         row["app"],
         instance if row["serves"] else f"{instance} (old)",
-        row["state"],
+        row["state"] + (", in maintenance" if row["maintenance"] else ""),
         row.get("since") or "-",
         str(row.get("workers", "-")),
         f"{memory // 2**20} MiB" if memory is not None else "-",
@@ -97,7 +103,7 @@ def releases(options: Options, *, app: str | None) -> int:
     answers, report = gather(options, _releases)
     answers = _of(app, answers)
     if options.json:
-        _json_lines(answers)
+        json_lines(answers)
     elif any(answers.values()):
         rows = [
             (host, row["app"], row["id"], _when(row["activated"]), row["run"] or "-", _mark(row))
@@ -139,13 +145,15 @@ def _mark(row: dict[str, Any]) -> str:
     return "current" if row["current"] else ""
 
 
-def _json_lines(found: dict[str, list[dict[str, Any]]]) -> None:
+def json_lines(found: dict[str, list[dict[str, Any]]]) -> None:
+    """Prints the rows of each host."""
     for host, rows in found.items():
         for row in rows:
             print(json.dumps({"host": host, **row}))
 
 
 def complain(report: Report) -> int:
+    """Says why hosts gave no answer. Returns the exit code."""
     for name, host in report.hosts.items():
         if host.reason:
             print(f"{name}: {printable(host.reason)}", file=sys.stderr)

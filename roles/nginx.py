@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from rackhand.agent import layout
+from rackhand.agent.maintenance import PAGE
 from rackhand.agent.resource import Resource
 from rackhand.agent.resources import Link, NginxSite, Packages, Probe
 from rackhand.agent.resources.nginx_site import TOKEN, TOKEN_PATH
@@ -69,6 +70,8 @@ def site(target: Target) -> str:
         edges=target.settings.behind.edges if target.settings.behind else (),
         token=TOKEN,
         token_path=TOKEN_PATH,
+        maintenance=layout.MAINTENANCE,
+        maintenance_page=PAGE,
     )
 
 

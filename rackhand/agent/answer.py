@@ -24,20 +24,55 @@ def give(message: dict[str, Any], channel: Channel, emit: Emitter) -> int:
     """Emits the answer, or the events of the run, and returns the exit code of the process."""
     system = System()
     emit.hide(message.get("secrets", ()))
-    if message.get("ask") == "status":
-        last = runs.last()
-        if last is not None:
-            last["at_work"] = runs.at_work()
-        emit("status", instances=status.instances(system, message["health"]), last_run=last)
-        return 0
-    if message.get("ask") == "confirm":
-        emit("confirmed", reason=guard.confirm(message["run"], system))
+    if "ask" in message:
+        _answer(message, system, channel, emit)
         return 0
     emit.name(message["run"])
     plan = Plan.from_wire(message["plan"])
     if not message["apply"]:
         return _end(emit, engine.run(plan, system, emit, apply=False))
     return _detached(lambda: _apply(plan, message, channel, emit))
+
+
+def _answer(message: dict[str, Any], system: System, channel: Channel, emit: Emitter) -> None:
+    """What only one question needs is loaded when that is asked."""
+    match message["ask"]:
+        case "status":
+            from rackhand.agent import maintenance
+
+            last = runs.last()
+            if last is not None:
+                last["at_work"] = runs.at_work()
+            found = status.instances(system, message["health"])
+            emit("status", instances=found, last_run=last, maintenance=maintenance.closed(system))
+        case "confirm":
+            emit("confirmed", reason=guard.confirm(message["run"], system))
+        case "logs":
+            from rackhand.agent import logs
+
+            try:
+                logs.tell(message["apps"], message["lines"], message["since"], message["follow"], channel, emit)
+            except ResourceError as error:
+                emit("error", reason=str(error))
+        case "exec":
+            from rackhand.agent.execute import execute
+
+            _log(message, emit, "executing", argv=message["argv"])
+            execute(message["argv"], message["timeout"], channel, emit)
+        case "maintenance":
+            from rackhand.agent import maintenance
+
+            on, apps = message["on"], message["apps"]
+            _log(message, emit, "maintenance", on=on, apps=", ".join(apps))
+            note = f"by {message['who']}, run {message['run']}"
+            emit("changed", wrong=maintenance.change(system, apps, on=on, note=note))
+
+
+def _log(message: dict[str, Any], emit: Emitter, event: str, **fields: Any) -> None:
+    """Tells the controller and the host's own log who does what."""
+    emit.name(message["run"])
+    emit.log(host_log.tell)
+    emit(event, who=message["who"], **fields)
 
 
 def _detached(work: Any) -> int:

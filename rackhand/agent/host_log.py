@@ -24,6 +24,10 @@ def line(event: Mapping[str, Any]) -> str | None:
     match event["event"]:
         case "start":
             return f"{run}: {event['command']} by {event['who']}"
+        case "executing":
+            return f"{run}: exec by {event['who']}: {' '.join(event['argv'])}"
+        case "maintenance":
+            return f"{run}: maintenance {'on' if event['on'] else 'off'} for {event['apps']} by {event['who']}"
         case "resource" if event["status"] == "changed":
             return f"{run}: changed {event['id']}"
         case "resource" if event["status"] == "failed":

@@ -115,6 +115,18 @@ def test_a_role_is_picked_up_by_its_name(settings: Settings) -> None:
     assert [role.name for role in host.roles] == [*ROLES, "mine"]
 
 
+def test_a_role_may_lie_in_rackhands_folder(settings: Settings, tmp_path: Path) -> None:
+    """What lies beside the inventory comes first."""
+    (tmp_path / "project/roles").mkdir()
+    for name in ("mine", "yours"):
+        text = SIMPLE.replace("def mine", f"def {name}").replace("/etc/mine", f"/etc/project/{name}")
+        (tmp_path / f"project/roles/{name}.py").write_text(text)
+    assert [one.id for one in planned(settings("roles: [mine, yours]", mine=SIMPLE))] == [
+        "file:/etc/mine",
+        "file:/etc/project/yours",
+    ]
+
+
 def test_settings_reach_the_role(settings: Settings) -> None:
     """Typed as the fields are annotated; what is not set has its default."""
     variables = """
