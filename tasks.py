@@ -145,6 +145,7 @@ _VAULT = {
     help={
         "list": "all groups and the variables of all hosts, as JSON",
         "graph": "groups and hosts as a tree",
+        "lint": "what is wrong, misspelt, unused or overridden everywhere, with file and line",
         "host": "the variables of this host, as JSON",
         "blame": "with --host: every place that sets this variable, or a part of it (apps.shop.workers); the last wins",
         "inventory": "inventory file, folder or script, or hosts and a comma; may be repeated (default: inventory/)",
@@ -161,11 +162,12 @@ def inventory(
     vault_password_file: list[str],
     list: bool = False,
     graph: bool = False,
+    lint: bool = False,
     host: str | None = None,
     blame: str | None = None,
     ask_vault_pass: bool = False,
 ) -> None:
-    """What ansible-inventory prints: --list, --graph or --host; and with --blame, where a variable was set."""
+    """What ansible-inventory prints: --list, --graph or --host; where a variable was set; what is amiss."""
     from rackhand import inventory_command
 
     options = Options(
@@ -176,7 +178,7 @@ def inventory(
         vault_password_file=vault_password_file,
         ask_vault_pass=ask_vault_pass,
     )
-    _end(inventory_command.show(options, all_of_it=list, tree=graph, blame=blame))
+    _end(inventory_command.show(options, all_of_it=list, tree=graph, check=lint, blame=blame))
 
 
 @task(

@@ -94,10 +94,15 @@ def hosts(options: Options) -> tuple[HostSettings, ...]:
         raise UserError(f"--forks should be 1 or more, got {options.forks}")
     inventory = read_inventory(options.inventory, options.extra_vars, options.vault())
     limit = failed_last(PROJECT / ".runs") if options.limit == "@failed" else options.limit
-    sites = [Path(source).absolute().parent for source in _sources(options.inventory)]
+    sites = sites_of(options.inventory)
     chosen = [host_settings(host, PROJECT, sites=sites) for host in inventory.select(options.host, limit)]
     found = behind([host.name for host in chosen], inventory)
     return tuple(passed_on(host, found.get(host.name)) for host in chosen)
+
+
+def sites_of(sources: Sequence[str]) -> list[Path]:
+    """The folders in which inventories are, where a user's own roles may be."""
+    return [Path(source).absolute().parent for source in _sources(sources)]
 
 
 def _sources(named: Sequence[str]) -> Sequence[str | Path]:

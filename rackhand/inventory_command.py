@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from rackhand import PROJECT
 from rackhand.agent.redaction import MASK, Redaction
-from rackhand.commands import Options, read_inventory
+from rackhand.commands import Options, read_inventory, sites_of
 from rackhand.errors import UserError
-from rackhand.inventory import Host, Variables, did_you_mean
+from rackhand.inventory import Host, Inventory, Variables, Vault, did_you_mean
 from rackhand.inventory.listing import graph, listed, listed_host
 from rackhand.tables import table
 
@@ -17,12 +19,16 @@ from rackhand.tables import table
 _SECRET = re.compile(r"(^|_)(pass|password|passwd|passphrase|secret|token)$", re.IGNORECASE)
 
 
-def show(options: Options, *, all_of_it: bool, tree: bool, blame: str | None) -> int:
+#: The exit code where something is wrong, as of a command that would not start for it.
+WRONG = 5
+
+
+def show(options: Options, *, all_of_it: bool, tree: bool, check: bool, blame: str | None) -> int:
     """Prints what the options ask for, but for what is secret or stands in an encrypted file. Returns the exit
     code."""
     host, vault = options.host, options.vault()
-    if sum((all_of_it, tree, host is not None)) != 1:
-        raise UserError("give one of --list, --graph and --host H; --blame VAR goes with --host H")
+    if sum((all_of_it, tree, check, host is not None)) != 1:
+        raise UserError("give one of --list, --graph, --lint and --host H; --blame VAR goes with --host H")
     if blame is not None and host is None:
         raise UserError("--blame needs --host H: a variable has a value for a host")
     inventory = read_inventory(options.inventory, options.extra_vars, vault)
@@ -31,6 +37,8 @@ def show(options: Options, *, all_of_it: bool, tree: bool, blame: str | None) ->
         found: dict[str, Any] = Redaction(vault.texts)(masked(variables))
         return found
 
+    if check:
+        return linted(inventory, vault, sites_of(options.inventory))
     if all_of_it:
         print(listed(inventory, hidden))
     elif tree:
@@ -39,6 +47,20 @@ def show(options: Options, *, all_of_it: bool, tree: bool, blame: str | None) ->
         asked = inventory.host(host or "")
         print(listed_host(asked, hidden) if blame is None else vault.hide(blamed(asked, blame)))
     return 0
+
+
+def linted(inventory: Inventory, vault: Vault, sites: Sequence[Path]) -> int:
+    """Prints what is amiss in an inventory. Returns the exit code."""
+    from rackhand.lint import lint
+    from rackhand.settings import read
+
+    findings = lint(inventory, lambda host: read(host, PROJECT, sites=sites))
+    for finding in findings:
+        print(vault.hide(finding.text))
+    wrong = sum(finding.wrong for finding in findings)
+    hosts = "1 host" if len(inventory.hosts) == 1 else f"{len(inventory.hosts)} hosts"
+    print(f"{hosts}: {wrong} wrong, {len(findings) - wrong} without effect" if findings else f"{hosts}: nothing amiss")
+    return WRONG if wrong else 0
 
 
 def masked(variables: Variables) -> dict[str, Any]:

@@ -213,9 +213,36 @@ class HostSettings:
 def host_settings(host: Host, project: Path, *, sites: Iterable[Path] = ()) -> HostSettings:
     """The settings of a host; relative paths in them start at `project`. The user's own roles are in the folders
     `roles` of the `sites` and of the project. Raises UserError with one line for each mistake."""
-    problems: list[str] = []
-    secret = SecretValues(host.vars.vault)
-    fields = _Fields(host.vars, (), host.vars.lazy, problems, secret)
+    fields = _variables_of(host)
+    settings = _checked(fields, host, project, sites)
+    if fields.problems:
+        raise UserError("\n".join(dict.fromkeys(fields.problems)))
+    connection = settings.connection
+    common = (connection.host, connection.user or "", *connection.ssh_common_args)
+    return replace(settings, secrets=fields.secrets.all(common))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """What Rackhand reads of a host's variables: the names that it asks for, whether they are set or not, and the
+    mistakes that it finds, each with file, line and path."""
+
+    names: frozenset[str]
+    mistakes: tuple[str, ...]
+
+
+def read(host: Host, project: Path, *, sites: Iterable[Path] = ()) -> Read:
+    """What `host_settings` reads, and what would keep it from its end."""
+    fields = _variables_of(host)
+    _checked(fields, host, project, sites)
+    return Read(names=frozenset(fields.asked), mistakes=tuple(dict.fromkeys(fields.problems)))
+
+
+def _variables_of(host: Host) -> _Fields:
+    return _Fields(host.vars, (), host.vars.lazy, [], SecretValues(host.vars.vault))
+
+
+def _checked(fields: _Fields, host: Host, project: Path, sites: Iterable[Path]) -> HostSettings:
     connection = _connection(fields, host, project)
     settings = HostSettings(
         name=host.name,
@@ -234,7 +261,7 @@ def host_settings(host: Host, project: Path, *, sites: Iterable[Path] = ()) -> H
     if settings.edge is not None and settings.apps:
         fields.problem(("rackhand_edge",), "an edge passes all requests on, and this host has apps of its own")
     missing = [name for name in APP_ROLES if name not in [role.name for role in settings.roles]]
-    if settings.apps and missing and not problems:
+    if settings.apps and missing and not fields.problems:
         fields.problem(("roles",), f"the host has apps, which need {', '.join(missing)}: add them, or {_DEFAULT}")
     if settings.edge is not None and "nginx_site" in missing:
         fields.problem(("roles",), f"an edge needs nginx_site: add it, or {_DEFAULT}")
@@ -244,9 +271,7 @@ def host_settings(host: Host, project: Path, *, sites: Iterable[Path] = ()) -> H
         _check_routes(settings, fields)
     # Other variables belong to the user; only these cannot be anything but ours.
     fields.refuse_unknown("rackhand_")
-    if problems:
-        raise UserError("\n".join(dict.fromkeys(problems)))
-    return replace(settings, secrets=secret.all((connection.host, connection.user or "", *connection.ssh_common_args)))
+    return settings
 
 
 def passed_on(settings: HostSettings, behind: Behind | None) -> HostSettings:
@@ -712,7 +737,7 @@ class _Fields:
         self._variables = variables
         self.problems = problems
         self.secrets = secrets
-        self._asked: set[str] = set()
+        self.asked: set[str] = set()
 
     def origin(self, below: tuple[str | int, ...]) -> Origin:
         name, *rest = (*self.path, *below)
@@ -730,7 +755,7 @@ class _Fields:
         self.problems.append(f"{self.origin(below)}: {path}: {self._variables.vault.hide(message)}")
 
     def convert(self, key: str, convert: Callable[[object], T], default: D, *, secret: bool = False) -> T | D:
-        self._asked.add(key)
+        self.asked.add(key)
         if key not in self.values:
             return default
         try:
@@ -796,7 +821,7 @@ class _Fields:
 
     def last(self, *keys: str) -> str:
         """Of several names for one setting, the last that is set: the one that Ansible lets count."""
-        self._asked.update(keys)
+        self.asked.update(keys)
         return next((key for key in reversed(keys) if key in self.values), keys[0])
 
     def mapping(self, key: str) -> _Fields:
@@ -824,9 +849,9 @@ class _Fields:
 
     def refuse_unknown(self, prefix: str = "") -> None:
         """Notes the keys that nothing has asked for."""
-        known = sorted(key for key in self._asked if key.startswith(prefix))
+        known = sorted(key for key in self.asked if key.startswith(prefix))
         for key in self.values:
-            if key not in self._asked and str(key).startswith(prefix):
+            if key not in self.asked and str(key).startswith(prefix):
                 hint = did_you_mean(str(key), known) or f": there are {', '.join(known)}"
                 self.problem((key,), f"unknown key{hint}")
 
