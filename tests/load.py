@@ -29,7 +29,7 @@ UPLOAD = 1_000_000
 #: Requests that are answered at once: they tell how long nothing was answered.
 _PLAIN = ("get", "post", "kept get", "kept post")
 #: How often a second each kind is sent, as a part of an application's rate.
-_SHARES: dict[Kind, float] = {"get": 0.25, "post": 0.25, "kept get": 0.24, "kept post": 0.24, "upload": 0.02}
+_SHARES: dict[Kind, float] = {"get": 0.25, "kept get": 0.24, "post": 0.25, "kept post": 0.24, "upload": 0.02}
 #: Connections that are kept, for each kind and application.
 _KEPT = 3
 #: WebSockets and event streams that are open, for each application that has them.

@@ -13,8 +13,10 @@ from tests.load import Load, Tally, Traffic
 
 APPS = Path(__file__).parent / "traffic_apps"
 DRAIN = 6
-#: By application, which is its worker's name too: whose code it runs, and how many workers.
-WORKERS = {"uvicorn": ("fast", 2), "asgi": ("fast", 2), "sync": ("slow", 3), "gthread": ("slow", 2)}
+#: By application, which is the name of its kind of worker of Gunicorn's too: whose code it runs, and how many workers.
+GUNICORN = {"uvicorn": ("fast", 2), "asgi": ("fast", 2), "sync": ("slow", 3), "gthread": ("slow", 2)}
+#: The same, and one that Uvicorn serves alone.
+WORKERS = GUNICORN | {"alone": ("fast", 2)}
 TRAFFIC = [Traffic(app=app, path=f"/{app}", streams=code == "fast") for app, (code, _) in WORKERS.items()]
 
 
@@ -27,7 +29,7 @@ class Kill:
 
 
 class Served:
-    """A host that serves all kinds of workers, and its site."""
+    """A host that serves with all kinds of workers, and its site."""
 
     def __init__(self, site: Site, host: LabHost) -> None:
         self.site = site
@@ -54,9 +56,9 @@ class Served:
         return {pid for pid, parent in processes.items() if parent in processes}
 
     def kill_workers(self, signal: str) -> Kill:
-        """Kills the oldest worker of each application, and waits until another has taken its place. One that has just
-        been started would not hear the signal."""
-        before = {app: self.workers(app) for app in WORKERS}
+        """Kills the oldest worker of each of Gunicorn's applications, and waits until another has taken its place. One
+        that has just been started would not hear the signal."""
+        before = {app: self.workers(app) for app in GUNICORN}
         start = time.monotonic()
         self.host.run(["kill", f"-{signal}", *(str(min(pids)) for pids in before.values())])
         kill = Kill(start=start, end=time.monotonic())
@@ -87,7 +89,7 @@ def provisioned(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Served:
         app: {
             "path": str(site.apps / code),
             "app": "app:app",
-            "worker": app,
+            **({"worker": app} if app in GUNICORN else {"server": "uvicorn"}),
             "workers": count,
             "route": f"/{app}",
             "drain": DRAIN,
@@ -163,7 +165,7 @@ def test_another_number_of_workers(served: Served) -> None:
         served.deploy()
 
     assert_kept(under_load(served, deploy), switches=1)
-    assert {app: len(served.workers(app)) for app in WORKERS} == {app: n + 1 for app, (_, n) in WORKERS.items()}
+    assert {app: len(served.workers(app)) for app in GUNICORN} == {app: n + 1 for app, (_, n) in GUNICORN.items()}
 
 
 def test_rollback(served: Served) -> None:
