@@ -68,11 +68,11 @@ def _of_uvicorn(app: App, worker: str) -> str:
     where = app.where("server")
     if worker in ASGI_WORKERS:
         return (
-            f"{where}: Uvicorn alone manages its workers less well than Gunicorn does: one that hangs is not replaced. "
-            "Better: server: gunicorn"
+            f"{where}: Uvicorn's workers are then kept by a small master of Rackhand's own, which is younger than "
+            "Gunicorn's. Better: server: gunicorn"
         )
     return (
         f"{where}: a WSGI application on Uvicorn is experimental: each request goes through an adapter and a thread, "
-        "and a worker that hangs is not replaced. Better: server: gunicorn with worker: sync, or with worker: gthread "
-        "and threads"
+        "and workers are kept by a small master of Rackhand's own. Better: server: gunicorn with worker: sync, or with "
+        "worker: gthread and threads"
     )

@@ -53,6 +53,9 @@ _MANY = 1024
 #: Variables of an application shorter than this (`info`, `8080`) are words that stand anywhere.
 _LEAST = 8
 
+#: MiB in which an application server and one worker do not even start.
+_LEAST_MEMORY = 32
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionSettings:
@@ -78,7 +81,8 @@ class App:
     """One application. `path` is an existing folder on the controller, `app` its `module:object`. Times in
     seconds: `timeout` for one request, `drain` for an old instance to end what it has begun, `health_timeout` for
     a new one to become healthy, `settle` for which it must then stay so before it serves. `worker_memory` is what
-    one worker takes, in MiB. `worker` None: by what the object is. `origin` is where the application is declared."""
+    one worker takes, and `memory_limit` what an instance may take as a whole, in MiB; None: a part of the host's.
+    `worker` None: by what the object is. `origin` is where the application is declared."""
 
     name: str
     path: Path
@@ -96,6 +100,7 @@ class App:
     settle: int = 0
     strategy: Strategy = "beside"
     worker_memory: int = 128
+    memory_limit: int | None = None
     #: Further groups of the host, for what the application may read (adm: nginx's logs).
     groups: tuple[str, ...] = ()
     #: The site that the route is in, by its name; None for the one of all names that have none of their own.
@@ -367,6 +372,7 @@ def _app(fields: _Fields, project: Path) -> App:
         settle=fields.whole("settle", 0, least=0, most=_MANY),
         strategy=fields.choice("strategy", get_args(Strategy), "restart" if direct else "beside"),
         worker_memory=fields.whole("worker_memory", 128, least=1),
+        memory_limit=fields.whole("memory_limit", 0, least=_LEAST_MEMORY) or None,
         origin=fields.origin(()),
         origins={str(key): fields.origin((key,)) for key in fields.values},
     )
@@ -377,8 +383,6 @@ def _app(fields: _Fields, project: Path) -> App:
             fields.problem(
                 ("worker",), f"only gunicorn has workers of the kind {app.worker}, and the server is uvicorn"
             )
-        if "timeout" in fields.values:
-            fields.problem(("timeout",), "only gunicorn ends a worker that is silent, and the server is uvicorn")
     if direct:
         _check_direct(app, fields)
     fields.refuse_unknown()

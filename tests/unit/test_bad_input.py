@@ -169,7 +169,7 @@ SETTINGS = {
     "key of another world": (
         app("x: 2"),
         "all.yml:6: apps.shop.x: unknown key: there are app, direct, drain, env, groups, health, health_timeout, "
-        "path, route, server, server_name, settle, static, strategy, threads, timeout, worker, worker_memory, workers",
+        "memory_limit, path, route, server, server_name, settle, static, strategy, threads, timeout, worker, worker_memory, workers",
     ),
     "missing keys": (
         "apps:\n  shop:\n    health: /\n",
@@ -213,10 +213,6 @@ SETTINGS = {
     "worker of another server": (
         app("server: uvicorn\n    worker: gthread"),
         "all.yml:7: apps.shop.worker: only gunicorn has workers of the kind gthread, and the server is uvicorn",
-    ),
-    "timeout of another server": (
-        app("server: uvicorn\n    timeout: 9"),
-        "all.yml:7: apps.shop.timeout: only gunicorn ends a worker that is silent, and the server is uvicorn",
     ),
     "health": (app("health: health"), "all.yml:6: apps.shop.health: should be a path like /health, got 'health'"),
     "timeout": (app("timeout: 1.5"), "all.yml:6: apps.shop.timeout: should be a whole number, got 1.5"),
@@ -421,7 +417,7 @@ SETTINGS = {
         "all.yml:6: apps.shop.workers: should be a whole number, \"auto\" or an expression, got 'four'\n"
         "all.yml:7: apps.shop.env.A: should be text: quote it\n"
         "all.yml:8: apps.shop.nope: unknown key: there are app, direct, drain, env, groups, health, health_timeout, "
-        "path, route, server, server_name, settle, static, strategy, threads, timeout, worker, worker_memory, workers",
+        "memory_limit, path, route, server, server_name, settle, static, strategy, threads, timeout, worker, worker_memory, workers",
     ),
 }
 

@@ -173,11 +173,11 @@ def test_cautions() -> None:
     told = cautions([target(*apps).settings] * 3, bundles)
     where = "group_vars/web.yml:3: apps."
     assert told == (
-        f"{where}async_api.server: Uvicorn alone manages its workers less well than Gunicorn does: one that hangs is "
-        "not replaced. Better: server: gunicorn",
+        f"{where}async_api.server: Uvicorn's workers are then kept by a small master of Rackhand's own, which is "
+        "younger than Gunicorn's. Better: server: gunicorn",
         f"{where}sync_api.server: a WSGI application on Uvicorn is experimental: each request goes through an adapter "
-        "and a thread, and a worker that hangs is not replaced. Better: server: gunicorn with worker: sync, or with "
-        "worker: gthread and threads",
+        "and a thread, and workers are kept by a small master of Rackhand's own. Better: server: gunicorn with "
+        "worker: sync, or with worker: gthread and threads",
     )
     assert cautions([target(ASYNC_API, SYNC_API).settings], bundles) == ()
 

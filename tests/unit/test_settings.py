@@ -132,6 +132,7 @@ def test_app_defaults(settings: Settings, tmp_path: Path) -> None:
     assert app == App(name="shop", path=tmp_path / "shop", app="app:app", route="/shop", origin=app.origin)
     assert (app.worker, app.server, app.workers, app.threads) == (None, "gunicorn", "auto", 2)
     assert (app.health, app.env, app.groups, app.worker_memory) == ("/health", {}, (), 128)
+    assert app.memory_limit is None
     assert (app.timeout, app.drain, app.health_timeout) == (30, 30, 30)
     assert app.origin.line == 2
 
@@ -148,6 +149,7 @@ def test_app(settings: Settings) -> None:
     drain: 10
     health_timeout: 90
     worker_memory: 256
+    memory_limit: 1500
     groups: [adm]
     server_name: Shop.example
     static: {/a/b: pages, /files: pages/static}
@@ -156,6 +158,7 @@ def test_app(settings: Settings) -> None:
     assert (app.worker, app.workers, app.threads, app.health) == ("gthread", "cores * 2", 8, "/status?full=1")
     assert app.env == {"A": "text", "B": "8", "C": "1.5", "D": "yes", "E": "", "F": 'a "b" $c \\ é'}
     assert (app.timeout, app.drain, app.health_timeout, app.worker_memory) == (60, 10, 90, 256)
+    assert app.memory_limit == 1500
     assert app.groups == ("adm",)
     assert (app.server_name, app.static) == ("shop.example", {"/a/b": "pages", "/files": "pages/static"})
 
