@@ -340,6 +340,36 @@ def bench_scaling(_: Context, rounds: int = 5, seconds: int = 5, out: str | None
 
 
 @task(
+    help={
+        "rounds": "how often everything is measured, taking turns",
+        "seconds": "how long each load lasts",
+        "out": "file for the result, with the plot beside it (default: benchmarks/MODES.md and docs/modes.svg)",
+    },
+    auto_shortflags=False,
+)
+def bench_modes(_: Context, rounds: int = 3, seconds: int = 2, out: str | None = None) -> None:
+    """Load a lab host in each mode of serving, side by side: servers, kinds of workers, both frameworks."""
+    from benchmarks import modes
+
+    _end(modes.main(rounds, seconds, out))
+
+
+@task(
+    help={
+        "rounds": "how often everything is measured",
+        "timeout": "seconds of silence after which a worker counts as hung, as an application's `timeout`",
+        "out": "file for the result (default: benchmarks/SUPERVISION.md)",
+    },
+    auto_shortflags=False,
+)
+def bench_supervision(_: Context, rounds: int = 3, timeout: int = 10, out: str | None = None) -> None:
+    """Kill, stop and starve workers and masters on a lab host, in each mode of serving, until all serve again."""
+    from benchmarks import supervision
+
+    _end(supervision.main(rounds, timeout, out))
+
+
+@task(
     iterable=["only"],
     help={
         "rounds": "how many turns each tool has in each scenario",
@@ -437,9 +467,11 @@ for _name, _task in {"up": lab_up, "down": lab_down, "status": lab_status, "ssh"
     _lab.add_task(_task, name=_name)
 
 _bench = Collection("bench")
+_bench.add_task(bench_modes, name="modes")
 _bench.add_task(bench_provision, name="provision")
 _bench.add_task(bench_scaling, name="scaling")
 _bench.add_task(bench_serve, name="serve")
+_bench.add_task(bench_supervision, name="supervision")
 
 _hosts = Collection("hosts")
 _hosts.add_task(hosts_trust, name="trust")

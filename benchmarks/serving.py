@@ -36,7 +36,7 @@ FRAMEWORKS = {"fast": "FastAPI", "slow": "Flask"}
 
 OURS, THEIRS, DIRECT = "Rackhand", "tutorial", "its own socket"
 
-_WRK = f"""\
+_WRK_SCRIPT = f"""\
 if os.getenv("UPLOAD") then
     wrk.method = "POST"
     wrk.body = string.rep("x", {SIZE})
@@ -103,11 +103,8 @@ class Bench:
         self.workers = self.cores + 1
         self.deploy(Site(folder, lab, [self.host], apps=apps))
         tutorial.set_up(self.host, apps, self.workers)
-        self.client.run(["apt-get", "-qq", "update"])
-        self.client.run(["apt-get", "-qq", "-y", "--no-install-recommends", "install", "wrk", "python3-minimal"])
-        (self.client.root / "root/row.lua").write_text(_WRK)
-        for machine in (self.host, self.client):
-            (machine.root / "root" / CLIENT.name).write_bytes(CLIENT.read_bytes())
+        install_client(self.client)
+        (self.host.root / "root" / CLIENT.name).write_bytes(CLIENT.read_bytes())
 
     def deploy(self, site: Site) -> None:
         site.variables["apps"] = {
@@ -135,9 +132,8 @@ class Bench:
             address, path = (f"{layout.current(app)}/app.sock", f"/{rest}") if side == DIRECT else (where, row.path)
             count = WORKING if row.kind == "work" else CONNECTIONS
             return ["python3", f"/root/{CLIENT.name}", kind, address, path, str(seconds), str(count)]
-        wrk = ["wrk", "--threads=1", f"--connections={CONNECTIONS}", f"--duration={seconds}s"]
         variables = ["env", "UPLOAD=yes"] if row.kind == "upload" else []
-        return [*variables, *wrk, "--timeout=20s", "--script=/root/row.lua", f"http://{where}{row.path}"]
+        return [*variables, *wrk(f"http://{where}{row.path}", CONNECTIONS, seconds)]
 
     def check(self, row: Row, side: str) -> None:
         """One request, whose answer is looked at. Raises UserError."""
@@ -161,15 +157,33 @@ class Bench:
             raise UserError(f"{url} answers {text[:100]!r}")
 
     def memory(self, app: str, side: str) -> float:
-        """What a service's processes use, in bytes, with what they share divided among all that share it."""
+        """What a side's service uses, in bytes."""
         current = self.host.root / layout.current(app).lstrip("/") / "unit"
-        unit = tutorial.unit(app) if side == THEIRS else os.path.basename(os.readlink(current))
-        script = (
-            'main=$(systemctl show --property=MainPID --value "$1"); '
-            "for pid in $main $(cat /proc/$main/task/$main/children); do cat /proc/$pid/smaps_rollup; done"
-        )
-        lines = self.host.run(["sh", "-c", script, "sh", unit]).stdout.splitlines()
-        return sum(int(line.split()[1]) * 1024.0 for line in lines if line.startswith("Pss:"))
+        return memory(self.host, tutorial.unit(app) if side == THEIRS else os.path.basename(os.readlink(current)))
+
+
+def install_client(client: LabHost) -> None:
+    """What makes load, on a host of its own."""
+    client.run(["apt-get", "-qq", "update"])
+    client.run(["apt-get", "-qq", "-y", "--no-install-recommends", "install", "wrk", "python3-minimal"])
+    (client.root / "root/row.lua").write_text(_WRK_SCRIPT)
+    (client.root / "root" / CLIENT.name).write_bytes(CLIENT.read_bytes())
+
+
+def wrk(url: str, connections: int, seconds: int) -> list[str]:
+    """The command that loads a URL, and prints the fields of a Sample."""
+    options = ["--threads=1", f"--connections={connections}", f"--duration={seconds}s", "--timeout=20s"]
+    return ["wrk", *options, "--script=/root/row.lua", url]
+
+
+def memory(host: LabHost, unit: str) -> float:
+    """What a service's master and workers use, in bytes, with what they share divided among all that share it."""
+    script = (
+        'main=$(systemctl show --property=MainPID --value "$1"); '
+        "for pid in $main $(cat /proc/$main/task/$main/children); do cat /proc/$pid/smaps_rollup; done"
+    )
+    lines = host.run(["sh", "-c", script, "sh", unit]).stdout.splitlines()
+    return sum(int(line.split()[1]) * 1024.0 for line in lines if line.startswith("Pss:"))
 
 
 def _cpu_seconds(host: LabHost) -> float:

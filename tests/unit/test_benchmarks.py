@@ -12,11 +12,16 @@ from typing import Any
 
 import pytest
 
+from benchmarks import modes, supervision
+from benchmarks.modes import CONCURRENCIES, LOADS
 from benchmarks.provision import plot, results, store
 from benchmarks.provision.bench import SCENARIOS, Made, Results
 from benchmarks.provision.far import far
 from benchmarks.provision.measure import Taken
 from benchmarks.provision.tools import TOOLS, Ansible, Pyinfra, Tool
+from benchmarks.serving import Sample
+from benchmarks.serving_modes import MODES
+from benchmarks.supervision import FAULTS, Outcome
 
 DELAY = 0.02
 
@@ -151,3 +156,49 @@ def test_a_far_server_is_late_and_loses_nothing() -> None:
     assert greeted - started >= 4 * DELAY
     assert answered - greeted >= 2 * DELAY
     assert received == sent
+
+
+def _modes(errors: int = 0) -> modes.Results:
+    """Each mode the faster the later it stands."""
+    found = modes.Results()
+    for number, mode in enumerate(MODES, start=1):
+        for load in filter(lambda load: load.fits(mode), LOADS):
+            for concurrency in CONCURRENCIES:
+                sample = Sample(requests=100 * number, seconds=1.0, p50=0.1, p99=0.2, errors=errors, cpu=0.0)
+                found.samples[mode.name, load.name, concurrency] = [sample]
+        found.memory[mode.name] = [1e8]
+        found.killed[mode.name] = [Outcome(back=1.5, answered=9, failed=number, gap=0.1)]
+    found.scaling = {"FastAPI": [(50.0, 90.0), (50.0, 60.0), (50.0, 95.0)], "Flask": [(50.0, 80.0)]}
+    return found
+
+
+def test_modes_have_a_row_and_a_bar_each() -> None:
+    """And a verdict on two cores, by the median of the rounds."""
+    found = _modes()
+    rows = modes.table(found).splitlines()[2:]
+    assert [row.split(" | ")[1] for row in rows] == [mode.server for mode in MODES]
+    assert "plain JSON 100/s (p99 200 ms)" in rows[0]
+    assert "a worker killed: back in 1.5 s, 1 failed" in rows[0]
+    assert "WebSocket" not in rows[-1].rpartition(" | ")[2]
+    verdicts = [row.split(" | ")[3:] for row in modes.scaling(found, 2).splitlines()[2:]]
+    assert verdicts == [["1.80 (1.20 to 1.90)", "≥ 1.7: met |"], ["1.60 (1.60 to 1.60)", "≥ 1.7: **missed** |"]]
+    drawn = ElementTree.fromstring(modes.plot(found))
+    texts = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert [text for text in texts if text in {mode.title for mode in MODES}] == [
+        mode.title for load in LOADS for mode in MODES if load.fits(mode)
+    ]
+    assert found.invalid() == []
+    assert len(_modes(errors=1).invalid()) == len(found.samples)
+
+
+def test_an_instance_that_is_late_or_lost_is_told() -> None:
+    """By the time that is stated, which has the timeout in it where a worker has to be silent first."""
+    outcomes = {
+        (mode.name, fault.name): [Outcome(back=9.0, answered=9, failed=0, gap=0.1)]
+        for mode in MODES
+        for fault in FAULTS
+    }
+    assert supervision.missed(outcomes, 2) == [f"{FAULTS[0].title}, {mode.title}" for mode in MODES]
+    outcomes = {key: [Outcome(back=None, answered=9, failed=0, gap=0.1)] for key in outcomes}
+    assert len(supervision.missed(outcomes, 2)) == len(outcomes)
+    assert supervision.cell(outcomes["fast_uvicorn", "loop"]) == "**does not come back**"

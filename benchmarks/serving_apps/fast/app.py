@@ -1,8 +1,12 @@
-"""What `invoke bench.serve` asks for, with FastAPI."""
+"""What the benchmarks of serving ask for, with FastAPI."""
 
+import asyncio
+import os
 import time
+from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi.responses import StreamingResponse
 
 BLOB = bytes(range(250)) * 4000
 app = FastAPI()
@@ -35,6 +39,54 @@ async def work(ms: float = 5) -> dict[str, bool]:
     while time.thread_time() < end:
         pass
     return {"done": True}
+
+
+@app.get("/wait")
+async def wait() -> dict[str, bool]:
+    """50 ms of waiting, as for a database."""
+    await asyncio.sleep(0.05)
+    return {"done": True}
+
+
+@app.get("/compute")
+async def compute() -> dict[str, bool]:
+    """20 ms of a core."""
+    end = time.thread_time() + 0.02
+    while time.thread_time() < end:
+        pass
+    return {"done": True}
+
+
+@app.get("/pid")
+async def pid() -> Response:
+    """Which worker this is. It takes no other request meanwhile, so that others answer those."""
+    time.sleep(0.02)
+    return Response(str(os.getpid()))
+
+
+@app.get("/loop")
+async def loop() -> StreamingResponse:
+    """Says which worker this is, and never ends."""
+
+    async def endless() -> AsyncIterator[str]:
+        yield f"{os.getpid()}\n"
+        while True:
+            pass
+
+    return StreamingResponse(endless())
+
+
+@app.get("/leak")
+async def leak() -> StreamingResponse:
+    """Says which worker this is, and takes memory until there is none."""
+
+    async def growing() -> AsyncIterator[str]:
+        yield f"{os.getpid()}\n"
+        kept = []
+        while True:
+            kept.append(b"x" * 2**20)
+
+    return StreamingResponse(growing())
 
 
 @app.websocket("/ws")
