@@ -84,6 +84,21 @@ def restart(
 
 
 @host_command
+def tune(
+    options: Options,
+    app: str | None = None,
+    path: str | None = None,
+    seconds: int = 3,
+    concurrency: int = 32,
+    write: bool = False,
+) -> int:
+    """Find the best kind and number of workers for an application on its host, by measuring candidates beside it."""
+    from rackhand import tune
+
+    return tune.tune(options, app=app, path=path, seconds=seconds, concurrency=concurrency, write=write)
+
+
+@host_command
 def smoke(options: Options, app: str | None = None) -> int:
     """Ask the applications for their health, through nginx on their host."""
     return commands.smoke(options, app=app)
@@ -487,6 +502,7 @@ namespace = Collection(
     rollback,
     restart,
     smoke,
+    tune,
     facts,
     status,
     releases,

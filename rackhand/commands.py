@@ -346,7 +346,7 @@ def listen(
     rollout = _rollout(targets, Pace())
     fleet = Fleet(jobs, rollout=rollout, forks=options.forks, scheduler=options.scheduler)
     run = Run(name="", command="", apply=False, who="", rollout=rollout)
-    events = [_begun(options, targets, run, check=True)]
+    events = [run_begun(options, targets, run, check=True)]
     report = Report().after(events[0])
     started = time.monotonic()
     for event in fleet:
@@ -358,7 +358,7 @@ def listen(
     return report
 
 
-def _begun(options: Options, targets: Iterable[HostSettings], run: Run, *, check: bool) -> Event:
+def run_begun(options: Options, targets: Iterable[HostSettings], run: Run, *, check: bool) -> Event:
     """The first event of a run. It says how long the process took to start, and to read and check the inventory."""
     names = [host.name for host in targets]
     took = {"startup": options.began, "inventory": round(age() - options.began, 3)}
@@ -469,14 +469,14 @@ def _show(
     warnings: Sequence[str] = (),
 ) -> int:
     """Renders and records the events of a run. The first Ctrl-C asks the hosts to stop, a second leaves them to it."""
-    begun = _begun(options, targets, run, check=check)
+    begun = run_begun(options, targets, run, check=check)
     started = time.monotonic()
     report = Report()
     events: list[Event] = []
     interrupts = 0
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(RunLog(PROJECT / ".runs", run.name))
-        stack.enter_context(_interrupts_told_to(fleet))
+        stack.enter_context(interrupts_told_to(fleet))
         # The first event is that a host is being connected to: the renderer is loaded meanwhile.
         happening = iter(fleet)
         first = next(happening)
@@ -513,7 +513,7 @@ def _show(
 
 
 @contextlib.contextmanager
-def _interrupts_told_to(fleet: Fleet) -> Iterator[None]:
+def interrupts_told_to(fleet: Fleet) -> Iterator[None]:
     """Ctrl-C becomes an event among the others, so that it can break nothing in the middle; so does a polite request to
     end, or a terminal that is closed."""
     last = -ONE_INTERRUPT

@@ -139,6 +139,15 @@ class Conversation:
             raise Lost(f"the agent ended without an answer{self._said()}")
         return answer
 
+    def told(self, question: str, *, last: str, **details: Any) -> Iterator[Event]:
+        """The events that are the answer to a question, the last one of this name. Raises Lost."""
+        self._send({"ask": question, **details})
+        for event in self.events():
+            yield event
+            if event["event"] == last:
+                return
+        raise Lost(f"the agent ended early{self._said()}")
+
     def run(
         self,
         plan: "Plan",

@@ -37,6 +37,10 @@ _HELP = {
     "follow": "go on with what comes, until Ctrl-C",
     "on": "close: nginx answers with 503",
     "off": "open again",
+    "path": "what is asked for, below the route (default: the health path)",
+    "seconds": "how long each candidate is loaded",
+    "concurrency": "how many requests at a time",
+    "write": "note the result in the inventory, in the host's own file",
     "release": "the id of a release, or its beginning (default: the one before)",
     "serial": "how many hosts in a batch, one batch after the other: 2, 30% (of all hosts) or 1,5,20% (growing)",
     "max_fail_percentage": "end the run once more percent of a batch failed or could not be reached "

@@ -249,11 +249,13 @@ def _variables_of(host: Host) -> _Fields:
 
 def _checked(fields: _Fields, host: Host, project: Path, sites: Iterable[Path]) -> HostSettings:
     connection = _connection(fields, host, project)
+    # What `tune` has found for this host. It stands in a variable of its own, since `apps` is replaced as a whole.
+    tunings = fields.mapping("rackhand_tuning")
     settings = HostSettings(
         name=host.name,
         groups=host.groups,
         connection=connection,
-        apps=tuple(_app(app, project) for app in fields.mappings("apps")),
+        apps=tuple(_app(app, tunings.mapping(str(app.path[-1])), project) for app in fields.mappings("apps")),
         nginx=_nginx(fields.mapping("rackhand_nginx")),
         keep_releases=fields.whole("rackhand_keep_releases", 5, least=1),
         ssh=_ssh(fields.optional("rackhand_ssh"), connection),
@@ -274,6 +276,7 @@ def _checked(fields: _Fields, host: Host, project: Path, sites: Iterable[Path]) 
         _check_alone(settings.direct, settings, fields)
     else:
         _check_routes(settings, fields)
+    tunings.refuse_unknown()
     # Other variables belong to the user; only these cannot be anything but ours.
     fields.refuse_unknown("rackhand_")
     return settings
@@ -338,7 +341,9 @@ def _connection(fields: _Fields, host: Host, project: Path) -> ConnectionSetting
     )
 
 
-def _app(fields: _Fields, project: Path) -> App:
+def _app(fields: _Fields, tuning: _Fields, project: Path) -> App:
+    """What `tuning` says is stronger."""
+
     def folder(value: object) -> Path:
         path = project / _text(value)
         if not path.is_dir():
@@ -356,10 +361,10 @@ def _app(fields: _Fields, project: Path) -> App:
         path=path,
         app=fields.required("app", _matching(_MODULE_OBJECT, "module:object, as app:app"), ""),
         route=route("route", _matching(_ROUTE, "a path like /shop, or /"), "/" if direct else ""),
-        worker=fields.choice("worker", get_args(Worker), None),
+        worker=tuning.choice("worker", get_args(Worker), worker := fields.choice("worker", get_args(Worker), None)),
         server=fields.choice("server", get_args(Server), "gunicorn"),
-        workers=fields.convert("workers", _workers, "auto"),
-        threads=fields.whole("threads", 2, least=1, most=_MANY),
+        workers=tuning.convert("workers", _workers, fields.convert("workers", _workers, "auto")),
+        threads=tuning.whole("threads", fields.whole("threads", 2, least=1, most=_MANY), least=1, most=_MANY),
         health=fields.convert("health", _matching(_HEALTH, "a path like /health"), "/health"),
         env=dict(_env(fields.mapping("env"))),
         static=dict(_static(fields.mapping("static"), path)),
@@ -376,13 +381,13 @@ def _app(fields: _Fields, project: Path) -> App:
         origin=fields.origin(()),
         origins={str(key): fields.origin((key,)) for key in fields.values},
     )
-    if app.worker not in (None, "gthread") and "threads" in fields.values:
-        fields.problem(("threads",), f"only the worker gthread has threads, and this is {app.worker}")
-    if app.server == "uvicorn":
-        if app.worker not in (None, "uvicorn"):
-            fields.problem(
-                ("worker",), f"only gunicorn has workers of the kind {app.worker}, and the server is uvicorn"
-            )
+    for place, kind in ((fields, worker), (tuning, app.worker)):
+        if kind not in (None, "gthread") and "threads" in place.values:
+            place.problem(("threads",), f"only the worker gthread has threads, and this is {kind}")
+    tuning.refuse_unknown()
+    if app.server == "uvicorn" and app.worker not in (None, "uvicorn"):
+        place = tuning if "worker" in tuning.values else fields
+        place.problem(("worker",), f"only gunicorn has workers of the kind {app.worker}, and the server is uvicorn")
     if direct:
         _check_direct(app, fields)
     fields.refuse_unknown()

@@ -4,7 +4,7 @@ from rackhand.agent import layout
 from rackhand.agent.serving import PREFIX_HEADER, STARTED_FROM
 from rackhand.bundle import ASGI_WORKERS, names
 from rackhand.protocol import FRAMEWORKS, Protocol
-from rackhand.settings import App, resolve_workers
+from rackhand.settings import App, Worker, resolve_workers
 from rackhand.target import Target
 from rackhand.templates import render
 
@@ -16,12 +16,12 @@ WEB_GROUP = "www-data"
 RELEASE = "@RELEASE@"
 
 
-def worker(app: App, target: Target) -> str:
+def worker(app: App, target: Target) -> Worker:
     bundle = target.bundles[app.name]
     return worker_for(app, bundle.requirements, bundle.protocols.get(app.app))
 
 
-def worker_for(app: App, requirements: str, speaks: Protocol | None) -> str:
+def worker_for(app: App, requirements: str, speaks: Protocol | None) -> Worker:
     """The kind of workers that the inventory names; else one by what the application speaks; where its source does not
     tell, by the frameworks that it requires."""
     if app.worker is not None:
@@ -56,9 +56,9 @@ def configuration(app: App, target: Target) -> str:
     )
 
 
-def units(app: App, *, ipv6: bool = True) -> dict[str, str]:
+def units(app: App, *, ipv6: bool = True, folder: str | None = None) -> dict[str, str]:
     """The units of a release's instances, with RELEASE in place of its id; and, where releases run one after the other,
-    those that hold the socket meanwhile."""
+    those that hold the socket meanwhile. `folder` is the release's own unless it is named."""
     socket, holder = (layout.listener(app.name, kind) for kind in ("socket", "service"))
     others = [file for server, file in CONFIGURATION.items() if server != app.server]
     found = {
@@ -66,7 +66,7 @@ def units(app: App, *, ipv6: bool = True) -> dict[str, str]:
             "unit.service.j2",
             app=app,
             id=RELEASE,
-            release=layout.release(app.name, RELEASE),
+            release=folder or layout.release(app.name, RELEASE),
             user=layout.user(app.name),
             web_group=WEB_GROUP,
             socket=socket,

@@ -27,6 +27,11 @@ def give(message: dict[str, Any], channel: Channel, emit: Emitter) -> int:
     if "ask" in message:
         _answer(message, system, channel, emit)
         return 0
+    if message.get("ask") == "tune":
+        from rackhand.agent import tuning
+
+        tuning.tune(message, channel, emit, system)
+        return 0
     emit.name(message["run"])
     plan = Plan.from_wire(message["plan"])
     if not message["apply"]:

@@ -15,6 +15,7 @@
 /var/lib/rackhand/runs/last                link to those of the last one
 /var/lib/rackhand/guard/                   what is put back unless a change is confirmed
 /var/lib/rackhand/services/UNIT            what a service was started from
+/run/rackhand-tune/                        a candidate, while the host is tuned: like a release
 
 `current` is the one record of what serves on the host. It is a folder that is replaced as a whole, in one step; all
 that lies under /run can be made from it.
@@ -37,6 +38,8 @@ GUARD_UNIT = "rackhand-guard.service"
 FIREWALL = "/etc/rackhand/firewall.nft"
 LOCK = "/run/rackhand.lock"
 DRAINED = "/run/rackhand.drained"
+TUNING = "/run/rackhand-tune"
+TUNING_LOCK = "/run/rackhand-tune.lock"
 SYSTEMD = "/etc/systemd/system"
 #: Units until the next boot. Systemd finds a new one here without being told.
 VOLATILE = "/run/systemd/system"
@@ -111,6 +114,9 @@ def listener(name: str, kind: str) -> str:
     return f"rackhand-{name}.{kind}"
 
 
+#: The instance's name of whatever is a candidate. Its unit is that of the application `tune-APP`, which nobody's is
+#: called, since names have no hyphens.
+CANDIDATE = "candidate"
 #: In a release's folder: when and by which run it last became current, as JSON.
 ACTIVATED = "activated"
 #: In a release's folder: why the release failed.

@@ -210,6 +210,22 @@ SETTINGS = {
         app("worker: sync\n    threads: 4"),
         "all.yml:7: apps.shop.threads: only the worker gthread has threads, and this is sync",
     ),
+    "tuning of threads": (
+        app("worker: gthread\nrackhand_tuning:\n  shop:\n    worker: sync\n    threads: 4"),
+        "all.yml:10: rackhand_tuning.shop.threads: only the worker gthread has threads, and this is sync",
+    ),
+    "tuning of another application": (
+        app("workers: 1\nrackhand_tuning:\n  shops: {workers: 2}"),
+        'all.yml:8: rackhand_tuning.shops: unknown key (did you mean "shop"?)',
+    ),
+    "tuning of something else": (
+        app("workers: 1\nrackhand_tuning:\n  shop: {route: /}"),
+        "all.yml:8: rackhand_tuning.shop.route: unknown key: there are threads, worker, workers",
+    ),
+    "memory limit": (
+        app("memory_limit: 16"),
+        "all.yml:6: apps.shop.memory_limit: should be at least 32, got 16",
+    ),
     "worker of another server": (
         app("server: uvicorn\n    worker: gthread"),
         "all.yml:7: apps.shop.worker: only gunicorn has workers of the kind gthread, and the server is uvicorn",

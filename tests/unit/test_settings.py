@@ -242,6 +242,15 @@ def test_the_example_inventory_is_valid(monkeypatch: pytest.MonkeyPatch) -> None
         assert [app.route for app in host_settings(host, PROJECT).apps] == ["/async-api", "/sync-api"]
 
 
+def test_tuning(settings: Settings) -> None:
+    """What `tune` has written is stronger than what the application says, and leaves the rest as it is."""
+    own = APP + "    worker: gthread\n    workers: 9\n    threads: 8\n"
+    (app,) = settings(own + "rackhand_tuning: {shop: {worker: sync, workers: 3}}\n").apps
+    assert (app.worker, app.workers, app.route) == ("sync", 3, "/shop")
+    (app,) = settings(own + "rackhand_tuning: {shop: {threads: 4}}\n").apps
+    assert (app.worker, app.workers, app.threads) == ("gthread", 9, 4)
+
+
 def workers(wanted: Any, cores: int, memory_mb: int, worker_memory: int = 128) -> int:
     app = App(
         name="a", path=Path(), app="a:a", route="/", workers=wanted, worker_memory=worker_memory,

@@ -1,0 +1,205 @@
+"""Candidates for how an application could be served: throw-away instances of its current release, started one after the
+other on sockets of their own, loaded from here and removed. What serves is not touched."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rackhand.agent import facts, files, layout, runs, serving
+from rackhand.agent.channel import Channel
+from rackhand.agent.events import Emitter
+from rackhand.agent.system import CommandError, System
+
+#: Seconds of load before what is counted, in which the workers load what they need.
+WARM_UP = 1.0
+#: Seconds after which a request is an error.
+PATIENCE = 20
+#: The part of the free memory that a candidate may take.
+ROOM = 0.8
+#: What the processor has to do for a candidate in comparison with a service (100), when both want it.
+WEIGHT = 20
+
+
+class Stopped(Exception):
+    """Why no further candidate is tried."""
+
+
+def tune(message: Mapping[str, Any], channel: Channel, emit: Emitter, system: System) -> None:
+    """Tries each candidate and tells how it did; last of all, whether all were tried. One at a time on a host, and not
+    while a run changes the host."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    reason = None
+    busy = os.getloadavg()[0]
+    if busy > message["cores"] / 2:
+        emit("busy", load=round(busy, 1), cores=message["cores"])
+    with open(os.open(layout.TUNING_LOCK, os.O_RDWR | os.O_CREAT, 0o600), "wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            emit("tuned", stopped="this host is being tuned already")
+            return
+        try:
+            for number, candidate in enumerate(message["candidates"]):
+                _go_on(channel)
+                emit("candidate", number=number, **_tried(message, candidate, channel, system))
+        except Stopped as stop:
+            reason = str(stop)
+        finally:
+            _clear(system)
+    emit("tuned", stopped=reason)
+
+
+def _go_on(channel: Channel, within: float = 0) -> None:
+    """Raises Stopped when nobody wants to hear more, within so many seconds, or when a run has begun meanwhile."""
+    if channel.cancelled(within):
+        raise Stopped("interrupted")
+    if channel.closed:
+        raise Stopped("the controller went away")
+    if runs.at_work():
+        raise Stopped("a run is changing this host: tune it when that is over")
+
+
+def _clear(system: System) -> None:
+    """Removes what there is of candidates, also of a tuning that was killed."""
+    units = [unit["Id"] for unit in system.show(layout.unit("tune-*", "*"))]
+    if units:
+        system.systemctl("kill", "--signal=KILL", *units)
+        system.systemctl("stop", *units)
+    for name in os.listdir(layout.VOLATILE) if os.path.isdir(layout.VOLATILE) else ():
+        if name.startswith("rackhand-tune-"):
+            files.remove(f"{layout.VOLATILE}/{name}")
+    files.remove(layout.TUNING)
+
+
+def _tried(
+    message: Mapping[str, Any], candidate: Mapping[str, str], channel: Channel, system: System
+) -> dict[str, Any]:
+    """What is measured of a candidate, or why nothing is."""
+    app = message["app"]
+    _clear(system)
+    unit = layout.unit(f"tune-{app}", layout.CANDIDATE)
+    try:
+        _write(message, candidate, f"{layout.VOLATILE}/{unit}")
+        system.systemctl("start", unit, timeout=message["timeout"] + 60)
+        _wait(message, unit, channel, system)
+        load = Load(message, channel)
+        load.for_seconds(WARM_UP)
+        measured = load.for_seconds(message["seconds"])
+        memory = serving.memory(system.unit(unit))
+    except (CommandError, OSError) as error:
+        return {"failed": str(error)}
+    system.systemctl("stop", unit, timeout=message["timeout"] + 60)
+    return {**measured, "memory": memory}
+
+
+def _write(message: Mapping[str, Any], candidate: Mapping[str, str], unit: str) -> None:
+    """A folder like that of a release, with a configuration of its own and the rest of the current release; and the
+    unit, which ends by itself should everybody forget it, and yields to what serves when there is not enough for both.
+    """
+    app, group = message["app"], layout.user(message["app"])
+    os.makedirs(layout.TUNING, 0o755)
+    os.chmod(layout.TUNING, 0o755)
+    for name in ("code", "env", "venv"):
+        os.symlink(f"{layout.release(app, message['release'])}/{name}", f"{layout.TUNING}/{name}")
+    for name, content in candidate.items():
+        files.write(f"{layout.TUNING}/{name}", content, f"root:{group}", "0640")
+    limit = int(facts.memory_available() * ROOM)
+    if message["memory_limit"] is not None:
+        limit = min(limit, message["memory_limit"] * 2**20)
+    seconds = int(message["timeout"] + message["seconds"] + WARM_UP + 60)
+    bounds = f"Restart=no\nRuntimeMaxSec={seconds}\nCPUWeight={WEIGHT}\nMemoryMax={limit}\n"
+    files.write(unit, f"{message['unit']}\n[Service]\n{bounds}", "root:root", "0644")
+
+
+def _wait(message: Mapping[str, Any], unit: str, channel: Channel, system: System) -> None:
+    """Until it is healthy. Raises OSError when that does not happen."""
+    end = time.monotonic() + message["timeout"]
+    while (health := serving.health(system, _socket(message), message["health"], message["prefix"])) != "ok":
+        system.forget_units()
+        if system.unit(unit)["ActiveState"] not in ("active", "activating"):
+            raise OSError("the application ended instead of staying up")
+        if time.monotonic() > end:
+            raise OSError(f"{message['health']}: {health}")
+        _go_on(channel, within=0.05)
+
+
+def _socket(message: Mapping[str, Any]) -> str:
+    return layout.socket(message["app"], layout.CANDIDATE)
+
+
+class Load:
+    """Requests to a candidate, so many at a time, each with a connection of its own, as nginx makes them."""
+
+    def __init__(self, message: Mapping[str, Any], channel: Channel) -> None:
+        fields = {"Host": "localhost", "Connection": "close", "X-Forwarded-For": "127.0.0.1"}
+        fields |= {"X-Forwarded-Proto": "http", "X-Real-IP": "127.0.0.1", "User-Agent": "rackhand"}
+        if message["prefix"]:
+            fields[serving.PREFIX_HEADER] = message["prefix"]
+        lines = [f"GET {message['path']} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+        self._request = "\r\n".join(lines).encode()
+        self._socket = _socket(message)
+        self._concurrency = message["concurrency"]
+        self._channel = channel
+
+    def for_seconds(self, seconds: float) -> dict[str, Any]:
+        """How many were answered, and how many were not, in how many seconds; and what half of the answers took at
+        most, and all but a hundredth of them, in seconds. Raises Stopped."""
+        latencies: list[float] = []
+        errors: list[str] = []
+        over = threading.Event()
+
+        def ask() -> None:
+            while not over.is_set():
+                started = time.monotonic()
+                try:
+                    latencies.append(self._asked() - started)
+                except OSError as error:
+                    errors.append(str(error))
+
+        started = time.monotonic()
+        with _in_threads(ask, self._concurrency, over):
+            _go_on(self._channel, within=seconds)
+        took = time.monotonic() - started
+        ordered = sorted(latencies) or [0.0]
+        return {
+            "requests": len(latencies),
+            "seconds": round(took, 3),
+            "p50": round(ordered[len(ordered) // 2], 5),
+            "p99": round(ordered[len(ordered) * 99 // 100], 5),
+            "errors": len(errors),
+            "error": errors[0] if errors else None,
+        }
+
+    def _asked(self) -> float:
+        """When the whole answer had come. Raises OSError when that is not a good one."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(PATIENCE)
+            connection.connect(self._socket)
+            connection.sendall(self._request)
+            status = connection.recv(2**16)
+            while connection.recv(2**16):
+                pass
+        if not status.startswith((b"HTTP/1.1 2", b"HTTP/1.0 2")):
+            raise OSError("status " + status[9:12].decode("latin-1") if status else "no answer")
+        return time.monotonic()
+
+
+@contextlib.contextmanager
+def _in_threads(work: Any, count: int, over: threading.Event) -> Iterator[None]:
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
