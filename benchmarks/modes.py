@@ -270,8 +270,8 @@ another host, which shares the cores. Load of the machine before it began: {load
 {python}, {", ".join(pin.replace("==", " ") for pin in versions)}.
 
 All modes serve the same two applications behind the same nginx, and take turns: only ratios of one run mean anything.
-Figures are medians of all rounds ({rounds}, of {seconds} s each). Memory is the master's and the workers', what they share counted
-once.
+Figures are medians of all rounds ({rounds}, of {seconds} s each). Memory is the master's and the workers', what they
+share counted once.
 
 {table(found)}
 

@@ -126,9 +126,9 @@ Written by `./invoke bench.supervision --rounds {rounds} --timeout {timeout}` on
 {os.cpu_count()} cores, instances of {WORKERS} workers with `timeout: {timeout}` and `memory_limit: {MEMORY}`.
 
 First the seconds until full strength: {WORKERS} workers have answered on the instance's own socket since, and what was
-hit is gone: the median of all rounds, and in brackets the longest. Then what clients saw through nginx meanwhile, in the
-worst round: the longest time without any answer, and how many of some 90 requests a second failed or took longer than a
-second.
+hit is gone; the median of all rounds, and in brackets the longest. Then what clients saw through nginx meanwhile, in
+the worst round: the longest time without any answer, and how many of some 90 requests a second failed or took longer
+than a second.
 
 {chr(10).join(lines)}
 
