@@ -90,12 +90,13 @@ def tune(
     path: str | None = None,
     seconds: int = 3,
     concurrency: int = 32,
+    live: bool = False,
     write: bool = False,
 ) -> int:
     """Find the best kind and number of workers for an application on its host, by measuring candidates beside it."""
     from rackhand import tune
 
-    return tune.tune(options, app=app, path=path, seconds=seconds, concurrency=concurrency, write=write)
+    return tune.tune(options, app=app, path=path, seconds=seconds, concurrency=concurrency, live=live, write=write)
 
 
 @host_command

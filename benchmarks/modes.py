@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import bars, serving, supervision
+from benchmarks import bars, pages, serving, supervision
 from benchmarks.bars import Bar, Panel
 from benchmarks.serving import Sample
 from benchmarks.serving_modes import APPS, MODES, Mode, declared
@@ -25,10 +25,16 @@ from tests.lab.site import Site
 
 PAGE = PROJECT / "benchmarks" / "MODES.md"
 PLOT = PROJECT / "docs" / "modes.svg"
+#: Where all figures are shown, too.
+DOCS = PROJECT / "docs" / "choosing.md"
 
 #: How many requests, or messages of WebSockets, are on their way at a time. Bars and the table show the middle one.
 CONCURRENCIES = (4, 16, 64)
 SHOWN = 16
+
+#: Before each load: the part of one core that a host with nothing to do uses at most, within so many seconds, and how
+#: many it may take until then.
+IDLE, PAUSE, SETTLES = 0.3, 0.1, 30
 
 #: How many times as much two workers must serve on two cores as one does, of requests that compute.
 SCALING = 1.7
@@ -65,8 +71,8 @@ SCALED = tuple(mode for mode in MODES if mode.name in ("fast_uvicorn", "slow_syn
 JUDGED = {
     "fast_uvicorn": ("Many waiting requests and WebSockets in few workers; the fast parser and loop of Uvicorn; a "
                      "mature master", "One request that computes holds up all others of its worker"),
-    "fast_asgi": ("As the one above, with Gunicorn's own server: one program fewer", "Younger than Uvicorn"),
-    "fast_alone": ("As the first, with Uvicorn as the only server", "Its master is Rackhand's own: small, and young"),
+    "fast_asgi": ("As the first, with Gunicorn's own server instead of Uvicorn", "Younger than Uvicorn"),
+    "fast_alone": ("As the first, with one program fewer", "Its master is Rackhand's own: small, and young"),
     "slow_sync": ("The simplest: one request, one worker; a hung one is ended for certain",
                   "A request that waits takes a whole worker"),
     "slow_gthread": ("Waiting requests take a thread instead of a worker",
@@ -128,6 +134,7 @@ class Bench:
         supervision.install_client(self.host)
 
     def sample(self, app: str, load: Load, concurrency: int, seconds: int) -> Sample:
+        self._settle()
         where = self.host.address
         if load.echo:
             client = f"/root/{serving.CLIENT.name}"
@@ -137,6 +144,18 @@ class Bench:
             command = serving.wrk(f"http://{where}/{app}{load.path}", concurrency, seconds)
         found = json.loads(self.client.run(command).stdout.splitlines()[-1])
         return Sample(**found, cpu=0.0)
+
+    def _settle(self) -> None:
+        """Waits until the host has nothing to do: workers answer what a load has left with them though nobody hears it,
+        and the next one would be the slower for it. Raises UserError."""
+        deadline = time.monotonic() + SETTLES
+        before, used = serving.cpu_seconds(self.host), PAUSE
+        while used > IDLE * PAUSE:
+            if time.monotonic() > deadline:
+                raise UserError(f"{self.host.name} is busy with something else: nothing to measure")
+            time.sleep(PAUSE)
+            now = serving.cpu_seconds(self.host)
+            before, used = now, now - before
 
     def check(self, app: str) -> None:
         """That every path answers as it should, before anything is measured. Raises UserError."""
@@ -210,6 +229,7 @@ def table(found: Results) -> str:
 
 
 def all_figures(found: Results) -> str:
+    """Of all loads; and what does not depend on the load."""
     lines = [
         "| requests/s, p99 in ms | at a time | " + " | ".join(mode.title for mode in MODES) + " |",
         "|---|---|" + "---|" * len(MODES),
@@ -223,6 +243,9 @@ def all_figures(found: Results) -> str:
                 for mode in MODES
             ]
             lines.append(f"| {load.title} | {concurrency} | {' | '.join(cells)} |")
+    memory = [f"{statistics.median(found.memory[mode.name]) / 1e6:.0f}" for mode in MODES]
+    lines.append(f"| memory, MB | | {' | '.join(memory)} |")
+    lines.append(f"| a worker killed | | {' | '.join(_killed(found.killed[mode.name]) for mode in MODES)} |")
     return "\n".join(lines)
 
 
@@ -260,7 +283,7 @@ def report(bench: Bench, found: Results, seconds: int, load: float) -> str:
     versions = [pin for pins in SERVER_REQUIREMENTS.values() for pin in pins]
     versions += [(APPS / app / "requirements.txt").read_text().strip() for app in ("fast", "slow")]
     python = bench.host.run(["python3", "--version"]).stdout.strip()
-    invalid = "".join(f"- **invalid:** {line}\n" for line in found.invalid())
+    invalid = "".join(f"**Invalid:** {line}\n\n" for line in found.invalid())
     return f"""\
 # Modes of serving, measured
 
@@ -283,8 +306,8 @@ The figures in this table are those with {SHOWN} requests at a time. *A worker k
 ## All figures
 
 {all_figures(found)}
-{invalid}
-## Two cores
+
+{invalid}## Two cores
 
 {scaling(found, bench.cores)}
 """
@@ -305,5 +328,7 @@ def main(rounds: int, seconds: int, out: str | None) -> int:
     page = Path(out) if out else PAGE
     page.write_text(text, encoding="utf-8")
     (page.with_suffix(".svg") if out else PLOT).write_text(plot(found), encoding="utf-8")
+    if not out:
+        pages.put(DOCS, all_figures(found))
     scales = bench.cores < 2 or all(statistics.median(found.ratios(one)) >= SCALING for one in found.scaling)
     return 0 if scales and not found.invalid() else 1

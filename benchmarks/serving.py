@@ -115,11 +115,11 @@ class Bench:
         site.deploy(self.host.name)
 
     def sample(self, row: Row, side: str, seconds: int) -> Sample:
-        before = _cpu_seconds(self.host)
+        before = cpu_seconds(self.host)
         command = self._command(row, side, seconds)
         on = self.host if row.kind == "work" else self.client
         done = on.run(["taskset", "--cpu-list", self.client_cores, *command])
-        used = _cpu_seconds(self.host) - before
+        used = cpu_seconds(self.host) - before
         found = json.loads(done.stdout.splitlines()[-1])
         return Sample(**found, cpu=used / max(1, found["requests"]))
 
@@ -186,7 +186,8 @@ def memory(host: LabHost, unit: str) -> float:
     return sum(int(line.split()[1]) * 1024.0 for line in lines if line.startswith("Pss:"))
 
 
-def _cpu_seconds(host: LabHost) -> float:
+def cpu_seconds(host: LabHost) -> float:
+    """What a host's processes have computed since it booted."""
     for folder in host.cgroup.folders:
         if (nanoseconds := folder / "cpuacct.usage").exists():
             return int(nanoseconds.read_text()) / 1e9

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks import pages
 from benchmarks.serving_modes import APPS, MODES, Mode, declared
 from rackhand import PROJECT
 from rackhand.lab import Lab, LabHost
 from tests.lab.site import Site
 
 RESULTS = PROJECT / "benchmarks" / "SUPERVISION.md"
+#: Where the table is shown, too.
+DOCS = PROJECT / "docs" / "how-it-works.md"
 CLIENT = PROJECT / "benchmarks" / "fault_client.py"
 
 #: Of each instance; and MiB that it may take.
@@ -106,8 +109,7 @@ def cell(outcomes: list[Outcome]) -> str:
     return f"{statistics.median(times):.1f} s{longest}; {gap:.1f} s, {max(one.failed for one in outcomes)} failed"
 
 
-def report(host: LabHost, found: Outcomes, timeout: int) -> str:
-    rounds = max(map(len, found.values()))
+def table(found: Outcomes) -> str:
     lines = [
         "| | stated | " + " | ".join(mode.title for mode in MODES) + " |",
         "|---|---|" + "---|" * len(MODES),
@@ -116,6 +118,11 @@ def report(host: LabHost, found: Outcomes, timeout: int) -> str:
         stated = f"`timeout` + {fault.within} s" if fault.hangs else f"{fault.within} s"
         cells = [cell(found[mode.name, fault.name]) for mode in MODES]
         lines.append(f"| {fault.title} | {stated} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def report(found: Outcomes, timeout: int) -> str:
+    rounds = max(map(len, found.values()))
     late = list(missed(found, timeout))
     verdict = "All are met." if not late else f"**Missed:** {'; '.join(late)}."
     today = time.strftime("%Y-%m-%d", time.gmtime())
@@ -130,7 +137,7 @@ hit is gone; the median of all rounds, and in brackets the longest. Then what cl
 the worst round: the longest time without any answer, and how many of some 90 requests a second failed or took longer
 than a second.
 
-{chr(10).join(lines)}
+{table(found)}
 
 {verdict}
 """
@@ -154,9 +161,11 @@ def main(rounds: int, timeout: int, out: str | None) -> int:
             (host,) = lab.up(["supervised"], memory=2**31)
             set_up(Site(Path(folder), lab, [host], apps=APPS), host, timeout=timeout)
             found = measure(host, rounds, timeout)
-            text = report(host, found, timeout)
+            text = report(found, timeout)
     finally:
         lab.down()
     print(text)
     Path(out or RESULTS).write_text(text, encoding="utf-8")
+    if not out:
+        pages.put(DOCS, table(found))
     return 1 if missed(found, timeout) else 0

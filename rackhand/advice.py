@@ -57,7 +57,7 @@ def advice(found: Findings, app: App, worker: str, facts: Mapping[str, Any] | No
     return Advice(recommendations=tuple(recommended), remarks=tuple(_remarks(found, speaks_asgi)))
 
 
-_SERVER = "it replaces a worker that dies or hangs; Uvicorn alone does not notice one that hangs"
+_SERVER = "its master has long replaced workers that die or hang; the one for Uvicorn alone is small and young"
 
 
 def _worker(found: Findings, asgi: bool, now: str) -> tuple[str, str]:

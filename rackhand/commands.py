@@ -102,19 +102,20 @@ def hosts(options: Options) -> tuple[HostSettings, ...]:
 
 def sites_of(sources: Sequence[str]) -> list[Path]:
     """The folders in which inventories are, where a user's own roles may be."""
-    return [Path(source).absolute().parent for source in _sources(sources)]
-
-
-def _sources(named: Sequence[str]) -> Sequence[str | Path]:
-    return named or (os.environ.get("RACKHAND_INVENTORY") or PROJECT / "inventory",)
+    return [Path(source).absolute().parent for source in inventory_sources(sources)]
 
 
 def read_inventory(sources: Sequence[str], extra_vars: Sequence[str], vault: Vault) -> Inventory:
     """The inventories that are named on the command line, else the default one. Raises UserError."""
-    inventory = load_inventory(_sources(sources), PROJECT, extra_vars, vault)
+    inventory = load_inventory(inventory_sources(sources), PROJECT, extra_vars, vault)
     for warning in inventory.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     return inventory
+
+
+def inventory_sources(named: Sequence[str]) -> Sequence[str]:
+    """Where inventories are: those that are named on the command line, else the default one."""
+    return named or (os.environ.get("RACKHAND_INVENTORY") or str(PROJECT / "inventory"),)
 
 
 def new_run() -> str:

@@ -40,6 +40,7 @@ _HELP = {
     "path": "what is asked for, below the route (default: the health path)",
     "seconds": "how long each candidate is loaded",
     "concurrency": "how many requests at a time",
+    "live": "load what serves, too, through nginx: its users feel it",
     "write": "note the result in the inventory, in the host's own file",
     "release": "the id of a release, or its beginning (default: the one before)",
     "serial": "how many hosts in a batch, one batch after the other: 2, 30% (of all hosts) or 1,5,20% (growing)",

@@ -1,5 +1,5 @@
 """Candidates for how an application could be served: throw-away instances of its current release, started one after the
-other on sockets of their own, loaded from here and removed. What serves is not touched."""
+other on sockets of their own, loaded from here and removed. What serves is not touched, nor loaded unless asked for."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Stopped(Exception):
 
 
 def tune(message: Mapping[str, Any], channel: Channel, emit: Emitter, system: System) -> None:
-    """Tries each candidate and tells how it did; last of all, whether all were tried. One at a time on a host, and not
-    while a run changes the host."""
+    """Tries each candidate and tells how it did, and if asked for how what serves does, through nginx; last of all,
+    whether all were tried. One at a time on a host, and not while a run changes the host."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     reason = None
     busy = os.getloadavg()[0]
@@ -50,6 +50,8 @@ def tune(message: Mapping[str, Any], channel: Channel, emit: Emitter, system: Sy
             for number, candidate in enumerate(message["candidates"]):
                 _go_on(channel)
                 emit("candidate", number=number, **_tried(message, candidate, channel, system))
+            if message["live"] is not None:
+                emit("live", **_live(message, channel, system))
         except Stopped as stop:
             reason = str(stop)
         finally:
@@ -90,14 +92,27 @@ def _tried(
         _write(message, candidate, f"{layout.VOLATILE}/{unit}")
         system.systemctl("start", unit, timeout=message["timeout"] + 60)
         _wait(message, unit, channel, system)
-        load = Load(message, channel)
-        load.for_seconds(WARM_UP)
-        measured = load.for_seconds(message["seconds"])
-        memory = serving.memory(system.unit(unit))
+        measured = _measured(message, _socket(message), unit, channel, system)
     except (CommandError, OSError) as error:
         return {"failed": str(error)}
     system.systemctl("stop", unit, timeout=message["timeout"] + 60)
-    return {**measured, "memory": memory}
+    return measured
+
+
+def _live(message: Mapping[str, Any], channel: Channel, system: System) -> dict[str, Any]:
+    """How what serves does, with all its other requests and the whole way through nginx."""
+    _clear(system)
+    _go_on(channel)
+    instance = serving.current(system)[message["app"]].instance
+    return _measured(message, message["live"], layout.unit(message["app"], instance), channel, system)
+
+
+def _measured(
+    message: Mapping[str, Any], where: str | int, unit: str, channel: Channel, system: System
+) -> dict[str, Any]:
+    load = Load(message, where, channel)
+    load.for_seconds(WARM_UP)
+    return {**load.for_seconds(message["seconds"]), "memory": serving.memory(system.unit(unit))}
 
 
 def _write(message: Mapping[str, Any], candidate: Mapping[str, str], unit: str) -> None:
@@ -136,16 +151,17 @@ def _socket(message: Mapping[str, Any]) -> str:
 
 
 class Load:
-    """Requests to a candidate, so many at a time, each with a connection of its own, as nginx makes them."""
+    """Requests, so many at a time, each with a connection of its own: to a socket as nginx makes them, or to a port."""
 
-    def __init__(self, message: Mapping[str, Any], channel: Channel) -> None:
-        fields = {"Host": "localhost", "Connection": "close", "X-Forwarded-For": "127.0.0.1"}
-        fields |= {"X-Forwarded-Proto": "http", "X-Real-IP": "127.0.0.1", "User-Agent": "rackhand"}
-        if message["prefix"]:
-            fields[serving.PREFIX_HEADER] = message["prefix"]
+    def __init__(self, message: Mapping[str, Any], where: str | int, channel: Channel) -> None:
+        fields = {"Host": "localhost", "Connection": "close", "User-Agent": "rackhand"}
+        if isinstance(where, str):
+            fields |= {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http", "X-Real-IP": "127.0.0.1"}
+            if message["prefix"]:
+                fields[serving.PREFIX_HEADER] = message["prefix"]
         lines = [f"GET {message['path']} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
         self._request = "\r\n".join(lines).encode()
-        self._socket = _socket(message)
+        self._where = where
         self._concurrency = message["concurrency"]
         self._channel = channel
 
@@ -180,9 +196,9 @@ class Load:
 
     def _asked(self) -> float:
         """When the whole answer had come. Raises OSError when that is not a good one."""
-        with socket.socket(socket.AF_UNIX) as connection:
+        with socket.socket(socket.AF_UNIX if isinstance(self._where, str) else socket.AF_INET) as connection:
             connection.settimeout(PATIENCE)
-            connection.connect(self._socket)
+            connection.connect(self._where if isinstance(self._where, str) else ("127.0.0.1", self._where))
             connection.sendall(self._request)
             status = connection.recv(2**16)
             while connection.recv(2**16):

@@ -25,7 +25,7 @@ def host(lab: Lab) -> LabHost:
 
 @pytest.fixture(scope="module")
 def site(lab: Lab, host: LabHost, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """An application with more workers than anybody needs."""
+    """An application with more workers than anybody needs, and one of another server."""
     folder = tmp_path_factory.mktemp("tuned")
     site = Site(folder, lab, [host])
     for name in ("app.py", "requirements.txt"):
@@ -34,6 +34,7 @@ def site(lab: Lab, host: LabHost, tmp_path_factory: pytest.TempPathFactory) -> S
         path.write_text(_APP if name == "app.py" else "")
     app = {"path": str(site.apps / "plain"), "app": "app:app", "route": "/plain", "worker": "uvicorn", "workers": 5}
     site.variables["apps"] = {"plain": {**app, "drain": 2, "env": {"KEY": "sentinel"}}}
+    site.variables["apps"]["alone"] = {**app, "server": "uvicorn", "workers": 1, "route": "/alone"}
     site.write()
     site.deploy("tuned")
     return site
@@ -44,6 +45,12 @@ def processes(host: LabHost) -> list[str]:
     return host.run(["pgrep", "--full", "releases/.*/gunicorn.conf.py"]).stdout.split()
 
 
+def requests(host: LabHost, app: str) -> int:
+    """How many nginx has passed on to an application that serves."""
+    log = host.root / "var/log/nginx/access.log"
+    return sum(f" /{app}/" in line for line in log.read_text().splitlines()) if log.exists() else 0
+
+
 def left_over(host: LabHost) -> str:
     script = (
         "systemctl list-units --all --plain --no-legend 'rackhand-tune-*'; "
@@ -52,12 +59,20 @@ def left_over(host: LabHost) -> str:
     return host.run(["sh", "-c", script]).stdout
 
 
+LOAD = ("--seconds", "1", "--concurrency", "4")
+
+
 def tuning(site: Site) -> Running:
-    return Running(site, "tuned", "--app", "plain", "--seconds", "1", "--concurrency", "4", command="tune")
+    return Running(site, "tuned", "--app", "plain", *LOAD, "--write", command="tune")
+
+
+def written(site: Site) -> Path:
+    return site.inventory / "host_vars/tuned.yml"
 
 
 def test_a_killed_and_an_interrupted_tuning(site: Site, host: LabHost) -> None:
-    """What the agent leaves when it is killed is removed by the next one, and an interrupted one leaves nothing."""
+    """What the agent leaves when it is killed is removed by the next one, and an interrupted one leaves nothing.
+    Neither has found what is best."""
     before = processes(host)
     with tuning(site) as running:
         running.until("candidate")
@@ -70,13 +85,31 @@ def test_a_killed_and_an_interrupted_tuning(site: Site, host: LabHost) -> None:
         assert running.end().code == 99
     assert left_over(host) == ""
     assert processes(host) == before
+    assert not written(site).exists()
+
+
+def test_nothing_is_written_and_no_traffic_is_touched_unless_asked_for(site: Site, host: LabHost) -> None:
+    """The curve is shown, with what is best in it. Here of Uvicorn alone."""
+    before = requests(host, "alone")
+    result = site.invoke("tune", "--host", "tuned", "--app", "alone", *LOAD)
+    assert result.code == 0, result.out + result.err
+    title, header, *rows, best = result.out.splitlines()
+    assert title == "tuned: alone, GET /alone/health, 4 at once, 1 s each"
+    assert header.split() == ["WORKER", "WORKERS", "THREADS", "REQUESTS/S", "P99", "MEMORY"]
+    assert [row.split()[:3] for row in rows] == [["uvicorn", str(count), "-"] for count in (1, 2, 3)]
+    assert all("#" in row for row in rows)
+    (marked,) = (row.split()[1] for row in rows if row.endswith("best"))
+    assert best.startswith(f"tuned: worker: uvicorn, workers: {marked} (")
+    assert rows[0].split()[-1 - rows[0].endswith("best")] == "now"
+    assert requests(host, "alone") == before
+    assert not written(site).exists()
 
 
 def test_the_best_is_written_and_deployed(site: Site, host: LabHost) -> None:
-    """Every candidate is measured while what serves goes on as it is. What is written is all that is deployed."""
-    before = processes(host)
-    options = ("--app", "plain", "--seconds", "1", "--concurrency", "4", "--json", "--write")
-    result = site.invoke("tune", "--host", "tuned", *options)
+    """Every candidate is measured while what serves goes on as it is; that is measured last. What is written is all
+    that is deployed."""
+    before, asked = processes(host), requests(host, "plain")
+    result = site.invoke("tune", "--host", "tuned", "--app", "plain", *LOAD, "--json", "--live", "--write")
     assert result.code == 0, result.out + result.err
     assert "sentinel" not in result.out + result.err
     candidates = [event for event in result.events if event["event"] == "candidate"]
@@ -84,13 +117,15 @@ def test_the_best_is_written_and_deployed(site: Site, host: LabHost) -> None:
     assert all(event["requests"] > 0 and event["errors"] == 0 and event["memory"] > 10e6 for event in candidates)
     assert processes(host) == before
     assert left_over(host) == ""
+    (live,) = (event for event in result.events if event["event"] == "live")
+    assert (live["errors"], live["memory"] > 10e6) == (0, True)
+    assert requests(host, "plain") >= asked + live["requests"] > asked
     chosen = result.events[-1]["setting"]
     assert chosen["workers"] < 5
-    written = Path(site.inventory / "host_vars/tuned.yml").read_text()
     expected = f"    worker: {chosen['worker']}\n    workers: {chosen['workers']}\n"
-    assert written == f"rackhand_tuning:\n  plain:\n{expected}"
+    assert written(site).read_text() == f"rackhand_tuning:\n  plain:\n{expected}"
     site.deploy("tuned")
-    rows = site.invoke("status", "--host", "tuned", "--json").events
+    rows = site.invoke("status", "--host", "tuned", "--app", "plain", "--json").events
     (row,) = (row for row in rows if row["serves"])
     assert row["workers"] == chosen["workers"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import modes, supervision
+from benchmarks import modes, pages, supervision
 from benchmarks.modes import CONCURRENCIES, LOADS
 from benchmarks.provision import plot, results, store
 from benchmarks.provision.bench import SCENARIOS, Made, Results
@@ -189,6 +189,25 @@ def test_modes_have_a_row_and_a_bar_each() -> None:
     ]
     assert found.invalid() == []
     assert len(_modes(errors=1).invalid()) == len(found.samples)
+
+
+@pytest.mark.parametrize(
+    ("docs", "page", "header"),
+    [(modes.DOCS, modes.PAGE, "| requests/s"), (supervision.DOCS, supervision.RESULTS, "| | stated |")],
+    ids=["modes", "supervision"],
+)
+def test_the_docs_show_the_latest_run(docs: Path, page: Path, header: str) -> None:
+    """Its table, whole; what stands around a table in the docs stays."""
+    text = page.read_text(encoding="utf-8")
+    (line,) = (line for line in text.splitlines() if line.startswith(header))
+    assert pages.found(docs.read_text(encoding="utf-8"), line) == pages.found(text, line)
+
+
+def test_a_table_is_replaced(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# A\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\nEnd.\n")
+    pages.put(page, "| a | b |\n|---|---|\n| 3 | 4 |\n| 5 | 6 |")
+    assert page.read_text() == "# A\n\n| a | b |\n|---|---|\n| 3 | 4 |\n| 5 | 6 |\n\nEnd.\n"
 
 
 def test_an_instance_that_is_late_or_lost_is_told() -> None:

@@ -20,6 +20,7 @@ from rackhand.agent.resource import Resource
 from rackhand.agent.resources import File, Instance, Link, Packages, Release, Sshd, SystemdUnit, Virtualenv, firewall
 from rackhand.agent.serving import PREFIX_HEADER
 from rackhand.bundle import Bundle
+from rackhand.candidates import Setting
 from rackhand.cautions import cautions, shortages
 from rackhand.inventory import Origin
 from rackhand.planning import Role, plan
@@ -35,7 +36,7 @@ from rackhand.settings import (
 )
 from rackhand.target import Target
 from rackhand.templates import TEMPLATES
-from roles import operations, serving
+from roles import operations, serving, tuning
 from roles.hardening import rules
 from roles.nginx import site
 from roles.python_app import environment_file, release, virtualenv
@@ -164,6 +165,24 @@ def test_uvicorn_alone(app: App) -> None:
     (one,) = (resource for resource in plan(target(app), roles.DEPLOY) if isinstance(resource, Release))
     assert one.files[0][0] == "serve.py"
     assert "gunicorn" not in virtualenv(app, target(app)).requirements
+
+
+def test_a_candidate_is_a_release_that_is_served_otherwise() -> None:
+    """What differs is in a folder of its own, and so is what the unit starts."""
+    ((name, text),) = tuning.configuration(
+        SYNC_API, Setting(worker="gthread", workers=5, threads=8), target(SYNC_API)
+    ).items()
+    assert name == "gunicorn.conf.py"
+    assert {"workers = 5", "threads = 8", "worker_class = Worker"} <= set(text.splitlines())
+    alone = replace(ASYNC_API, server="uvicorn", strategy="restart")
+    ((name, text),) = tuning.configuration(alone, Setting(worker="uvicorn", workers=7), target(alone)).items()
+    assert name == "serve.py"
+    assert "WORKERS = 7" in text.splitlines()
+    unit = tuning.unit(alone, "0123456789ab")
+    assert "RACKHAND_RELEASE=0123456789ab" in unit
+    assert "ExecStart=/run/rackhand-tune/venv/bin/python /run/rackhand-tune/serve.py" in unit.splitlines()
+    assert "/opt/rackhand" not in unit
+    assert "Sockets=" not in unit
 
 
 def test_cautions() -> None:

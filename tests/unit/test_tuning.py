@@ -9,6 +9,7 @@ import yaml
 from rackhand.candidates import COUNTS, Measured, Setting, best, settings
 from rackhand.errors import UserError
 from rackhand.inventory import load_inventory
+from rackhand.output.curve import Found, curve
 from rackhand.tuning_file import edited, place, write
 
 ASYNC = Setting(worker="uvicorn", workers=3)
@@ -55,6 +56,33 @@ def test_what_failed_is_not_the_best() -> None:
     assert best([bad]) is None
     assert best([]) is None
     assert best([bad, *measured((3, 2, 100, 1))]) == measured((3, 2, 100, 1))[0]
+
+
+def test_the_curve() -> None:
+    """What failed has no bar, and no figures; what serves is not among the candidates."""
+    tried = [{"worker": kind, "workers": 2, "threads": 0} for kind in ("uvicorn", "asgi")]
+    load = {"app": "shop", "path": "/x", "seconds": 1, "concurrency": 8}
+    answered = {"requests": 400, "seconds": 2.0, "p50": 0.01, "p99": 0.02, "errors": 0, "memory": 2**26}
+    found = Found()
+    for event in (
+        {"event": "tuning", "settings": tried, "now": tried[1], **load},
+        {"event": "candidate", "number": 0, **answered},
+        {"event": "candidate", "number": 1, **answered, "requests": 9000, "errors": 3, "error": "status 500"},
+        {"event": "live", **answered, "requests": 200},
+        {"event": "tuned", "stopped": None},
+    ):
+        found.note({"host": "web1", **event})
+    chosen = best(found.measured["web1"])
+    assert (
+        curve("web1", found, chosen)
+        == """\
+web1: shop, GET /x, 8 at once, 1 s each
+WORKER   WORKERS  THREADS  REQUESTS/S  P99    MEMORY
+uvicorn  2        -        200         20 ms  64 MiB  ############################## best
+asgi     2        -        -           -      -       3 requests failed: status 500 now
+-        -        -        100         20 ms  64 MiB  ############### what serves, through nginx
+web1: worker: uvicorn, workers: 2 (200 requests/s, the best); now: worker: asgi, workers: 2"""
+    )
 
 
 TUNED = """\
