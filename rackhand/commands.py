@@ -88,6 +88,11 @@ Operation = Callable[[HostSettings, Sequence[App], dict[str, Any]], "Plan"]
 
 def hosts(options: Options) -> tuple[HostSettings, ...]:
     """The settings of the hosts that the options name, all validated. Raises UserError."""
+    return hosts_in_inventory(options)[0]
+
+
+def hosts_in_inventory(options: Options) -> tuple[tuple[HostSettings, ...], Inventory]:
+    """The same, and the inventory that they are from."""
     if not options.host:
         raise UserError("--host is missing: name a host, a group or a pattern; --host all means every host, in words")
     if options.forks < 1:
@@ -97,7 +102,7 @@ def hosts(options: Options) -> tuple[HostSettings, ...]:
     sites = sites_of(options.inventory)
     chosen = [host_settings(host, PROJECT, sites=sites) for host in inventory.select(options.host, limit)]
     found = behind([host.name for host in chosen], inventory)
-    return tuple(passed_on(host, found.get(host.name)) for host in chosen)
+    return tuple(passed_on(host, found.get(host.name)) for host in chosen), inventory
 
 
 def sites_of(sources: Sequence[str]) -> list[Path]:

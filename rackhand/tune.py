@@ -19,21 +19,21 @@ from rackhand.commands import (
     Options,
     Run,
     apps_of,
-    hosts,
     interrupts_told_to,
     inventory_sources,
     run_begun,
+    selected,
 )
 from rackhand.conversation import Conversation, Event
 from rackhand.errors import UserError
 from rackhand.fleet import Fleet
-from rackhand.inventory import load_inventory, shown
+from rackhand.inventory import Host, shown
 from rackhand.job import Blob, Job
 from rackhand.output.curve import Found, curve, progress
 from rackhand.output.printable import printable
 from rackhand.profile import profile
 from rackhand.report import FAILED
-from rackhand.settings import App, HostSettings, resolve_workers
+from rackhand.settings import App, HostSettings, host_settings, resolve_workers
 
 _PATH = re.compile(r"/[!-~]*")
 
@@ -57,9 +57,9 @@ def tune(
             raise UserError(f"--{name} should be from 1 to {most}, got {given}")
     if path is not None and not _PATH.fullmatch(path):
         raise UserError(f"--path should be a path like /health, got {path!r}")
-    targets = hosts(options)
+    targets, inventory = hosts_in_inventory(options)
     declared = {host.name: apps_of(host, app)[0] for host in targets}
-    places = _places(options, targets, app) if write else {}
+    places = _places(options, named, app) if write else {}
     bundles = {folder: bundle(app, folder) for folder in {each.path for each in declared.values()}}
     jobs = []
     for host in targets:
@@ -166,13 +166,12 @@ def _try(
     yield {"event": "answered", "answer": None}
 
 
-def _places(options: Options, targets: Iterable[HostSettings], app: str) -> dict[str, Path]:
+def _places(options: Options, targets: Iterable[Host], app: str) -> dict[str, Path]:
     """By host, the file in which the result can be written. Raises UserError."""
     sources = inventory_sources(options.inventory)
     paths = [Path(source) for source in sources if os.path.exists(source)] or [PROJECT]
     folder = paths[-1] if paths[-1].is_dir() else paths[-1].parent
-    inventory = load_inventory(sources, PROJECT, options.extra_vars)
-    places = {host.name: tuning_file.place(folder, inventory.host(host.name)) for host in targets}
+    places = {host.name: tuning_file.place(folder, host) for host in targets}
     for place in places.values():
         tuning_file.write(place, app, {"workers": 1}, check=True)
     return places
