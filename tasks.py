@@ -378,7 +378,7 @@ def bench_modes(_: Context, rounds: int = 3, seconds: int = 2, out: str | None =
     },
     auto_shortflags=False,
 )
-def bench_supervision(_: Context, rounds: int = 3, timeout: int = 10, out: str | None = None) -> None:
+def bench_supervision(_: Context, rounds: int = 3, timeout: int = 5, out: str | None = None) -> None:
     """Kill, stop and starve workers and masters on a lab host, in each mode of serving, until all serve again."""
     from benchmarks import supervision
 
