@@ -13,4 +13,4 @@ def found(text: str, header: str) -> str:
     """The table below a header, in Markdown, without an end of line. Raises ValueError."""
     start = text.index(f"{header}\n")
     table, _, _ = text[start:].partition("\n\n")
-    return table
+    return table.rstrip()

@@ -5,11 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rackhand import PROJECT
-
-APPS = PROJECT / "benchmarks" / "serving_apps"
-
-FRAMEWORKS = {"fast": "FastAPI", "slow": "Flask"}
+from benchmarks.serving import FRAMEWORKS
 
 
 @dataclass(frozen=True, kw_only=True)

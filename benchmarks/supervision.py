@@ -10,7 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import pages
-from benchmarks.serving_modes import APPS, MODES, Mode, declared
+from benchmarks.serving import APPS
+from benchmarks.serving_modes import MODES, Mode, declared
 from rackhand import PROJECT
 from rackhand.lab import Lab, LabHost
 from tests.lab.site import Site

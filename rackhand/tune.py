@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,21 +19,25 @@ from rackhand.commands import (
     Options,
     Run,
     apps_of,
+    hosts_in_inventory,
     interrupts_told_to,
     inventory_sources,
     run_begun,
-    selected,
 )
 from rackhand.conversation import Conversation, Event
 from rackhand.errors import UserError
 from rackhand.fleet import Fleet
-from rackhand.inventory import Host, shown
+from rackhand.inventory import Inventory, shown
 from rackhand.job import Blob, Job
 from rackhand.output.curve import Found, curve, progress
 from rackhand.output.printable import printable
 from rackhand.profile import profile
 from rackhand.report import FAILED
-from rackhand.settings import App, HostSettings, host_settings, resolve_workers
+from rackhand.rollout import Pace, Rollout
+from rackhand.settings import App, HostSettings, resolve_workers
+
+#: Seconds, besides, after which a candidate that everybody has forgotten ends by itself.
+SPARE = 60
 
 _PATH = re.compile(r"/[!-~]*")
 
@@ -59,15 +63,17 @@ def tune(
         raise UserError(f"--path should be a path like /health, got {path!r}")
     targets, inventory = hosts_in_inventory(options)
     declared = {host.name: apps_of(host, app)[0] for host in targets}
-    places = _places(options, named, app) if write else {}
+    places = _places(options, targets, inventory, app) if write else {}
     bundles = {folder: bundle(app, folder) for folder in {each.path for each in declared.values()}}
     jobs = []
     for host in targets:
         own = declared[host.name]
         load = {"path": path or own.health, "seconds": seconds, "concurrency": concurrency}
         jobs.append(Job(host=host, work=partial(_try, app=own, bundle=bundles[own.path], load=load, live=live)))
-    fleet = Fleet(jobs, forks=options.forks, scheduler=options.scheduler)
-    found = _heard(fleet, targets, options)
+    rollout = Rollout.of([host.name for host in targets], Pace())
+    fleet = Fleet(jobs, rollout=rollout, forks=options.forks, scheduler=options.scheduler)
+    run = Run(name="", command="tune", apply=False, who="", rollout=rollout)
+    found = _heard(fleet, run_begun(options, targets, run, check=True), options)
     code = found.report.exit_code
     for name, ended in found.report.hosts.items():
         if ended.reason:
@@ -90,11 +96,11 @@ def tune(
     return INTERRUPTED if found.interrupted else code
 
 
-def _heard(fleet: Fleet, targets: Sequence[HostSettings], options: Options) -> Found:
+def _heard(fleet: Fleet, begun: Event, options: Options) -> Found:
     """What the hosts tell, shown as it comes. The first Ctrl-C asks them to stop, a second leaves them to it."""
     found = Found()
     started = time.monotonic()
-    events = [run_begun(options, targets, Run(name="", command="tune", apply=False, who=""), check=True)]
+    events = [begun]
     with interrupts_told_to(fleet):
         for event in fleet:
             if event["event"] == "interrupt":
@@ -147,6 +153,7 @@ def _try(
     now = Setting(worker=worker, workers=resolve_workers(app, facts), threads=app.threads if threaded else 0)
     tried = settings(now, facts["cores"], server=app.server, asgi=asgi)
     prefix = serving.prefix(app)
+    longest = app.health_timeout + load["seconds"] + SPARE
     yield {"event": "tuning", "app": app.name, "settings": [asdict(each) for each in tried], "now": asdict(now), **load}
     yield from conversation.told(
         "tune",
@@ -157,21 +164,22 @@ def _try(
         health=prefix + app.health,
         timeout=app.health_timeout,
         cores=facts["cores"],
-        memory_limit=app.memory_limit,
-        live=PORT if live else None,
-        unit=tuning.unit(app, release),
+        live=(app.direct or PORT) if live else None,
+        unit=tuning.unit(app, release, seconds=longest, memory=facts["memory_available_mb"]),
         candidates=[tuning.configuration(app, each, target) for each in tried],
-        **{**load, "path": prefix + load["path"]},
+        request=tuning.request(app, load["path"]),
+        seconds=load["seconds"],
+        concurrency=load["concurrency"],
     )
     yield {"event": "answered", "answer": None}
 
 
-def _places(options: Options, targets: Iterable[Host], app: str) -> dict[str, Path]:
+def _places(options: Options, targets: Iterable[HostSettings], inventory: Inventory, app: str) -> dict[str, Path]:
     """By host, the file in which the result can be written. Raises UserError."""
     sources = inventory_sources(options.inventory)
     paths = [Path(source) for source in sources if os.path.exists(source)] or [PROJECT]
     folder = paths[-1] if paths[-1].is_dir() else paths[-1].parent
-    places = {host.name: tuning_file.place(folder, host) for host in targets}
+    places = {host.name: tuning_file.place(folder, inventory.host(host.name)) for host in targets}
     for place in places.values():
         tuning_file.write(place, app, {"workers": 1}, check=True)
     return places

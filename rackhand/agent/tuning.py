@@ -3,17 +3,16 @@ other on sockets of their own, loaded from here and removed. What serves is not 
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from rackhand.agent import facts, files, layout, runs, serving
+from rackhand.agent import files, layout, runs, serving
 from rackhand.agent.channel import Channel
 from rackhand.agent.events import Emitter
 from rackhand.agent.system import CommandError, System
@@ -22,10 +21,6 @@ from rackhand.agent.system import CommandError, System
 WARM_UP = 1.0
 #: Seconds after which a request is an error.
 PATIENCE = 20
-#: The part of the free memory that a candidate may take.
-ROOM = 0.8
-#: What the processor has to do for a candidate in comparison with a service (100), when both want it.
-WEIGHT = 20
 
 
 class Stopped(Exception):
@@ -110,15 +105,13 @@ def _live(message: Mapping[str, Any], channel: Channel, system: System) -> dict[
 def _measured(
     message: Mapping[str, Any], where: str | int, unit: str, channel: Channel, system: System
 ) -> dict[str, Any]:
-    load = Load(message, where, channel)
-    load.for_seconds(WARM_UP)
-    return {**load.for_seconds(message["seconds"]), "memory": serving.memory(system.unit(unit))}
+    _loaded(message, where, WARM_UP, channel)
+    return {**_loaded(message, where, message["seconds"], channel), "memory": serving.memory(system.unit(unit))}
 
 
 def _write(message: Mapping[str, Any], candidate: Mapping[str, str], unit: str) -> None:
     """A folder like that of a release, with a configuration of its own and the rest of the current release; and the
-    unit, which ends by itself should everybody forget it, and yields to what serves when there is not enough for both.
-    """
+    unit."""
     app, group = message["app"], layout.user(message["app"])
     os.makedirs(layout.TUNING, 0o755)
     os.chmod(layout.TUNING, 0o755)
@@ -126,12 +119,7 @@ def _write(message: Mapping[str, Any], candidate: Mapping[str, str], unit: str) 
         os.symlink(f"{layout.release(app, message['release'])}/{name}", f"{layout.TUNING}/{name}")
     for name, content in candidate.items():
         files.write(f"{layout.TUNING}/{name}", content, f"root:{group}", "0640")
-    limit = int(facts.memory_available() * ROOM)
-    if message["memory_limit"] is not None:
-        limit = min(limit, message["memory_limit"] * 2**20)
-    seconds = int(message["timeout"] + message["seconds"] + WARM_UP + 60)
-    bounds = f"Restart=no\nRuntimeMaxSec={seconds}\nCPUWeight={WEIGHT}\nMemoryMax={limit}\n"
-    files.write(unit, f"{message['unit']}\n[Service]\n{bounds}", "root:root", "0644")
+    files.write(unit, message["unit"], "root:root", "0644")
 
 
 def _wait(message: Mapping[str, Any], unit: str, channel: Channel, system: System) -> None:
@@ -150,72 +138,52 @@ def _socket(message: Mapping[str, Any]) -> str:
     return layout.socket(message["app"], layout.CANDIDATE)
 
 
-class Load:
-    """Requests, so many at a time, each with a connection of its own: to a socket as nginx makes them, or to a port."""
+def _loaded(message: Mapping[str, Any], where: str | int, seconds: float, channel: Channel) -> dict[str, Any]:
+    """Sends requests to a socket or to a port, so many at a time, each with a connection of its own, as nginx makes
+    them. Tells how many were answered, and how many were not, in how many seconds; and what all answers but a hundredth
+    took at most, in seconds. Raises Stopped."""
+    latencies: list[float] = []
+    errors: list[str] = []
+    over = threading.Event()
 
-    def __init__(self, message: Mapping[str, Any], where: str | int, channel: Channel) -> None:
-        fields = {"Host": "localhost", "Connection": "close", "User-Agent": "rackhand"}
-        if isinstance(where, str):
-            fields |= {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http", "X-Real-IP": "127.0.0.1"}
-            if message["prefix"]:
-                fields[serving.PREFIX_HEADER] = message["prefix"]
-        lines = [f"GET {message['path']} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
-        self._request = "\r\n".join(lines).encode()
-        self._where = where
-        self._concurrency = message["concurrency"]
-        self._channel = channel
+    def ask() -> None:
+        while not over.is_set():
+            started = time.monotonic()
+            try:
+                _ask(where, message["request"].encode())
+                latencies.append(time.monotonic() - started)
+            except OSError as error:
+                errors.append(str(error))
 
-    def for_seconds(self, seconds: float) -> dict[str, Any]:
-        """How many were answered, and how many were not, in how many seconds; and what half of the answers took at
-        most, and all but a hundredth of them, in seconds. Raises Stopped."""
-        latencies: list[float] = []
-        errors: list[str] = []
-        over = threading.Event()
-
-        def ask() -> None:
-            while not over.is_set():
-                started = time.monotonic()
-                try:
-                    latencies.append(self._asked() - started)
-                except OSError as error:
-                    errors.append(str(error))
-
-        started = time.monotonic()
-        with _in_threads(ask, self._concurrency, over):
-            _go_on(self._channel, within=seconds)
-        took = time.monotonic() - started
-        ordered = sorted(latencies) or [0.0]
-        return {
-            "requests": len(latencies),
-            "seconds": round(took, 3),
-            "p50": round(ordered[len(ordered) // 2], 5),
-            "p99": round(ordered[len(ordered) * 99 // 100], 5),
-            "errors": len(errors),
-            "error": errors[0] if errors else None,
-        }
-
-    def _asked(self) -> float:
-        """When the whole answer had come. Raises OSError when that is not a good one."""
-        with socket.socket(socket.AF_UNIX if isinstance(self._where, str) else socket.AF_INET) as connection:
-            connection.settimeout(PATIENCE)
-            connection.connect(self._where if isinstance(self._where, str) else ("127.0.0.1", self._where))
-            connection.sendall(self._request)
-            status = connection.recv(2**16)
-            while connection.recv(2**16):
-                pass
-        if not status.startswith((b"HTTP/1.1 2", b"HTTP/1.0 2")):
-            raise OSError("status " + status[9:12].decode("latin-1") if status else "no answer")
-        return time.monotonic()
-
-
-@contextlib.contextmanager
-def _in_threads(work: Any, count: int, over: threading.Event) -> Iterator[None]:
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(count)]
-    for thread in threads:
-        thread.start()
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(message["concurrency"])]
+    started = time.monotonic()
     try:
-        yield
+        for thread in threads:
+            thread.start()
+        _go_on(channel, within=seconds)
     finally:
+        took = time.monotonic() - started
         over.set()
         for thread in threads:
             thread.join()
+    ordered = sorted(latencies) or [0.0]
+    return {
+        "requests": len(latencies),
+        "seconds": round(took, 3),
+        "p99": round(ordered[len(ordered) * 99 // 100], 5),
+        "errors": len(errors),
+        "error": errors[0] if errors else None,
+    }
+
+
+def _ask(where: str | int, request: bytes) -> None:
+    """Reads the whole answer. Raises OSError when that is not a good one."""
+    with socket.socket(socket.AF_UNIX if isinstance(where, str) else socket.AF_INET) as connection:
+        connection.settimeout(PATIENCE)
+        connection.connect(where if isinstance(where, str) else ("127.0.0.1", where))
+        connection.sendall(request)
+        status = connection.recv(2**16)
+        while connection.recv(2**16):
+            pass
+    if not status.startswith((b"HTTP/1.1 2", b"HTTP/1.0 2")):
+        raise OSError("status " + status[9:12].decode("latin-1") if status else "no answer")

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import supervision
-from benchmarks.serving_modes import APPS, MODES
+from benchmarks.serving import APPS
+from benchmarks.serving_modes import MODES
 from benchmarks.supervision import FAULTS, MEMORY, Fault
 from rackhand.lab import Lab, LabHost
 from tests.lab.site import Site

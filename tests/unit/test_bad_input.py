@@ -169,7 +169,8 @@ SETTINGS = {
     "key of another world": (
         app("x: 2"),
         "all.yml:6: apps.shop.x: unknown key: there are app, direct, drain, env, groups, health, health_timeout, "
-        "memory_limit, path, route, server, server_name, settle, static, strategy, threads, timeout, worker, worker_memory, workers",
+        "memory_limit, path, route, server, server_name, settle, static, strategy, threads, timeout, worker, "
+        "worker_memory, workers",
     ),
     "missing keys": (
         "apps:\n  shop:\n    health: /\n",
@@ -433,7 +434,8 @@ SETTINGS = {
         "all.yml:6: apps.shop.workers: should be a whole number, \"auto\" or an expression, got 'four'\n"
         "all.yml:7: apps.shop.env.A: should be text: quote it\n"
         "all.yml:8: apps.shop.nope: unknown key: there are app, direct, drain, env, groups, health, health_timeout, "
-        "memory_limit, path, route, server, server_name, settle, static, strategy, threads, timeout, worker, worker_memory, workers",
+        "memory_limit, path, route, server, server_name, settle, static, strategy, threads, timeout, worker, "
+        "worker_memory, workers",
     ),
 }
 

@@ -178,10 +178,11 @@ def test_a_candidate_is_a_release_that_is_served_otherwise() -> None:
     ((name, text),) = tuning.configuration(alone, Setting(worker="uvicorn", workers=7), target(alone)).items()
     assert name == "serve.py"
     assert "WORKERS = 7" in text.splitlines()
-    unit = tuning.unit(alone, "0123456789ab")
+    unit = tuning.unit(alone, "0123456789ab", seconds=90, memory=1000)
     assert "RACKHAND_RELEASE=0123456789ab" in unit
     assert "ExecStart=/run/rackhand-tune/venv/bin/python /run/rackhand-tune/serve.py" in unit.splitlines()
     assert "/opt/rackhand" not in unit
+    assert unit.endswith("[Service]\nRestart=no\nRuntimeMaxSec=90\nCPUWeight=20\nMemoryMax=800M\n")
     assert "Sockets=" not in unit
 
 
