@@ -17,7 +17,7 @@ from rackhand.errors import UserError
 from rackhand.inventory import Vault, load_inventory
 from rackhand.inventory.vault import Password, encrypt
 from rackhand.planning import plan
-from rackhand.settings import ROLES, HostSettings, host_settings
+from rackhand.settings import ROLES, HostSettings, host_settings, read
 from tests.unit.test_roles import target
 
 Settings = Callable[..., HostSettings]
@@ -161,6 +161,16 @@ def test_a_secret_of_a_role_is_one_of_the_host(settings: Settings) -> None:
     assert "of-the-vault" not in repr(host)
     with pytest.raises(UserError, match=r"mine\.text: was encrypted, and would be readable"):
         settings(f"roles: [mine]\nmine:\n  text: !vault |\n{encrypted}", vault)
+
+
+def test_settings_of_roles_are_read_by_somebody(tmp_path: Path, settings: Settings) -> None:
+    """What `inventory --lint` goes by: only those of the roles that the host has."""
+    host = settings("roles: [mine]\nmine: {number: 2}\nyours: {number: 2}", mine=MINE)
+    assert host.roles[0].values == {"number": 2}
+    asked = read(load_inventory(tmp_path / "hosts.yml").host("h"), tmp_path / "project", sites=[tmp_path])
+    assert "mine" in asked.names
+    assert "yours" not in asked.names
+    assert asked.mistakes == ()
 
 
 def test_roles_may_share_modules_and_have_templates(settings: Settings, tmp_path: Path) -> None:
