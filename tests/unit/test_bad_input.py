@@ -500,4 +500,5 @@ def test_secrets_are_in_no_message(tmp_path: Path) -> None:
     text = app('env: {A: "sentinel\\n", B: 2026-11-23, C: 0377}') + 'ansible_password: ["sentinel"]\n'
     message = complaint(tmp_path, {"group_vars/all.yml": text + 'ansible_become_password: "sentinel\\n"\n'})
     assert len(message.splitlines()) == 5
-    assert not [value for value in ("sentinel", "2026", "377", "255") if value in message]
+    said = message.replace(str(tmp_path), "")  # pytest numbers its folders
+    assert not [value for value in ("sentinel", "2026", "377", "255") if value in said]
