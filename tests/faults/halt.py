@@ -22,7 +22,7 @@ FOLDER = "/run/rackhand-fault"
 #: The points passed so far, and which resources changed; where the agent waits; what lets it go on.
 PASSED, REACHED, GO = f"{FOLDER}/passed", f"{FOLDER}/reached", f"{FOLDER}/go"
 
-_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{12,64}(-\d+)?(?![0-9a-f])")
+_ID = re.compile(r"(?<![0-9a-f])([0-9a-f]{8}\.[0-9a-f]{6}|[0-9a-f]{12,64})(-\d+)?(?![0-9a-f])")
 _CHANGING = ("start", "stop", "restart", "reload", "reload-or-restart", "enable", "daemon-reload")
 
 

@@ -133,7 +133,7 @@ def assert_kept(tally: Tally, *, switches: int) -> None:
         # The drain time begins when the old instance is told, which the new one's first answer may come after.
         ended = [(ending.app, ending.instance) for ending in tally.events if (ending.after or 0) > DRAIN - 0.5]
         assert sorted(told) == sorted(ended), tally
-        assert len(told) == 2 * 2 * switches, tally
+        assert len(told) == 2 * sum(each.streams for each in TRAFFIC) * switches, tally
 
 
 def test_new_code(served: Served) -> None:
