@@ -134,19 +134,18 @@ class Conversation:
         self._send({"ask": question, **details})
         return self.events()
 
-    def _answered(self, answer: Event | None) -> Event:
-        if answer is None:
-            raise Lost(f"the agent ended without an answer{self._said()}")
-        return answer
-
-    def told(self, question: str, *, last: str, **details: Any) -> Iterator[Event]:
-        """The events that are the answer to a question, the last one of this name. Raises Lost."""
-        self._send({"ask": question, **details})
-        for event in self.events():
+    def told(self, question: str, *, last: str, within: float, **details: Any) -> Iterator[Event]:
+        """The same, the last one of this name."""
+        for event in self.answers(question, within=within, **details):
             yield event
             if event["event"] == last:
                 return
         raise Lost(f"the agent ended early{self._said()}")
+
+    def _answered(self, answer: Event | None) -> Event:
+        if answer is None:
+            raise Lost(f"the agent ended without an answer{self._said()}")
+        return answer
 
     def run(
         self,

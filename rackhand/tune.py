@@ -158,6 +158,7 @@ def _try(
     yield from conversation.told(
         "tune",
         last="tuned",
+        within=3 * longest,
         app=app.name,
         release=release,
         prefix=prefix,

@@ -27,11 +27,6 @@ def give(message: dict[str, Any], channel: Channel, emit: Emitter) -> int:
     if "ask" in message:
         _answer(message, system, channel, emit)
         return 0
-    if message.get("ask") == "tune":
-        from rackhand.agent import tuning
-
-        tuning.tune(message, channel, emit, system)
-        return 0
     emit.name(message["run"])
     plan = Plan.from_wire(message["plan"])
     if not message["apply"]:
@@ -64,6 +59,10 @@ def _answer(message: dict[str, Any], system: System, channel: Channel, emit: Emi
 
             _log(message, emit, "executing", argv=message["argv"])
             execute(message["argv"], message["timeout"], channel, emit)
+        case "tune":
+            from rackhand.agent import tuning
+
+            tuning.tune(message, channel, emit, system)
         case "maintenance":
             from rackhand.agent import maintenance
 
