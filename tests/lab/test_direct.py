@@ -15,7 +15,7 @@ from tests.lab.site import Site
 from tests.lab.test_traffic import APPS
 from tests.load import Load, Traffic
 
-DIRECT = {"direct": 80, "app": "app:app", "drain": 4}
+DIRECT = {"direct": 80, "app": "app:app", "drain": 2}
 BROKEN = "raise RuntimeError('broken')"
 
 
@@ -155,7 +155,7 @@ def test_flask_takes_the_port_over(site: Site, host: LabHost) -> None:
 
 def test_nginx_takes_the_port_over_and_gives_it_back(site: Site, host: LabHost) -> None:
     """Only what works keeps it."""
-    serve(site, "slow", app="app:app", route="/", worker="gthread", workers=2, drain=4)
+    serve(site, "slow", app="app:app", route="/", worker="gthread", workers=2, drain=2)
     site.deploy("direct1")
     assert nginx(host) == "active"
     assert "nginx" in health(host).headers["server"]
@@ -166,6 +166,7 @@ def test_nginx_takes_the_port_over_and_gives_it_back(site: Site, host: LabHost) 
     add(site, "slow", BROKEN)
     result = site.invoke("deploy", "--host", "direct1")
     assert result.code == 2, result.out + result.err
+    assert "RuntimeError: broken" in result.out
     assert (nginx(host), health(host).status_code) == ("active", 200)
     assert host.run(["systemctl", "is-enabled", "nginx.service"]).stdout.strip() == "enabled"
 

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -295,10 +296,10 @@ def test_a_worker_that_is_busy_keeps_nobody_waiting(named: httpx.Client, path: s
 # Slow readers
 
 
-def settled(client: httpx.Client, path: str, what: str) -> int:
-    """How many bytes an application had sent when it came to a halt."""
+def settled(client: httpx.Client, what: str, least: float = 1) -> int:
+    """How many bytes an application had sent when it came to a halt; at `least` so many, however long a disk takes."""
     before, deadline = -1, time.monotonic() + 60
-    while (now := int(client.get(f"{path}/flooded").json()[what])) != before or now == 0:
+    while (now := int(client.get("/flooded").json()[what])) != before or now < least:
         assert time.monotonic() < deadline, f"{now} bytes, and no end"
         before = now
         time.sleep(1)
@@ -312,7 +313,7 @@ def test_a_slow_reader_holds_the_stream_back(client: httpx.Client, route: str) -
     with client.stream("GET", "/flood") as answer:
         pieces = answer.iter_raw()
         next(pieces)
-        sent = settled(client, "", "stream")
+        sent = settled(client, "stream")
         assert sent < 16e6
         taken = 0
         while taken < 2 * sent:
@@ -321,8 +322,8 @@ def test_a_slow_reader_holds_the_stream_back(client: httpx.Client, route: str) -
 
 @pytest.mark.parametrize("route", ASYNC)
 def test_a_slow_reader_holds_the_websocket_back(client: httpx.Client, gateway: LabHost, route: str) -> None:
-    with connect(f"ws://{gateway.address}{route}/flood") as websocket:
-        sent = settled(client, "", "websocket")
+    with connect(f"ws://{gateway.address}{route}/flood", compression=None) as websocket:
+        sent = settled(client, "websocket")
         assert sent < 16e6
         taken = 0
         while taken < 2 * sent:
@@ -334,7 +335,7 @@ def test_a_slow_reader_of_a_buffered_answer(client: httpx.Client, route: str) ->
     """nginx takes the answer off a WSGI worker's hands up to a limit, and no further."""
     with client.stream("GET", "/flood") as answer:
         next(answer.iter_raw())
-        assert 32e6 < settled(client, "", "stream") < 96e6
+        assert settled(client, "stream", least=32e6) < 96e6
 
 
 # Silence
@@ -345,16 +346,17 @@ def test_a_slow_reader_of_a_buffered_answer(client: httpx.Client, route: str) ->
 def test_ten_minutes_of_silence(gateway: LabHost, pings: bool) -> None:
     """With `read_timeout` as it is by default. Uvicorn's own pings cannot be switched off."""
     base, seconds = f"//{gateway.address}", 600
-    websockets = [connect(f"ws:{base}{route}/ws", ping_interval=20 if pings else None) for route in ASYNC]
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, ExitStack() as stack:
         streams = [pool.submit(_events, f"http:{base}{route}/quiet?seconds={seconds}&pings={pings}") for route in ASYNC]
+        websockets = [
+            stack.enter_context(connect(f"ws:{base}{route}/ws", ping_interval=20 if pings else None)) for route in ASYNC
+        ]
         for websocket in websockets:
             websocket.recv(timeout=10)
         time.sleep(seconds)
-    for websocket in websockets:
-        websocket.send("abc")
-        assert websocket.recv(timeout=10) == "ABC"
-        websocket.close()
+        for websocket in websockets:
+            websocket.send("abc")
+            assert websocket.recv(timeout=10) == "ABC"
     assert [stream.result()[-15:] for stream in streams] == ["data: at last\n\n"] * len(ASYNC)
 
 
@@ -380,8 +382,11 @@ def test_pings_keep_silent_connections_open(impatient: LabHost) -> None:
     """A WebSocket and an event stream that say nothing for longer than nginx waits stay open by pings, and only by
     them. This is how they live as long as they like, whatever `read_timeout` is."""
     base = f"//{impatient.address}"
-    kept, left = ([connect(f"ws:{base}{route}/ws", ping_interval=None) for route in ASYNC] for _ in range(2))
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, ExitStack() as stack:
+        kept, left = (
+            [stack.enter_context(connect(f"ws:{base}{route}/ws", ping_interval=None)) for route in ASYNC]
+            for _ in range(2)
+        )
         streams = {
             pings: [pool.submit(_events, f"http:{base}{route}/quiet?seconds=7&pings={pings}") for route in ASYNC]
             for pings in (True, False)
@@ -392,15 +397,14 @@ def test_pings_keep_silent_connections_open(impatient: LabHost) -> None:
             time.sleep(1)
             for websocket in kept:
                 websocket.ping()
-    for websocket in kept:
-        websocket.send("abc")
-        assert websocket.recv(timeout=10) == "ABC"
-        websocket.close()
-    for websocket in left:
-        with pytest.raises(ConnectionClosedError):
-            websocket.recv(timeout=10)
+        for websocket in kept:
+            websocket.send("abc")
+            assert websocket.recv(timeout=10) == "ABC"
+        for websocket in left:
+            with pytest.raises(ConnectionClosedError):
+                websocket.recv(timeout=10)
     assert [stream.result()[-15:] for stream in streams[True]] == ["data: at last\n\n"] * len(ASYNC)
-    assert [stream.result() for stream in streams[False]] == ["cut off"] * len(ASYNC)
+    assert not [stream.result() for stream in streams[False] if "at last" in stream.result()]
 
 
 def _events(url: str) -> str:

@@ -202,7 +202,8 @@ class Instance(Resource):
             system.systemctl("start", layout.unit(self.app, here.instance))
             serving.make_current(system, {**serving.current(system), self.app: here})
         if not held:
-            system.systemctl("stop", layout.listener(self.app, "socket"))
+            # One whose holder is active systemd would not open again.
+            system.systemctl("stop", *(layout.listener(self.app, kind) for kind in ("socket", "service")))
 
     def undo(self, system: System, before: State, failure: Failure) -> None:
         """The record of what is current has been put back before this: what it does not name is stopped."""

@@ -117,7 +117,9 @@ class NginxSite(Resource):
         """Who holds the port ends what it has begun, and then lets go."""
         assert isinstance(held, tuple)
         if held:
-            system.systemctl("stop", *held, timeout=DRAIN_TIMEOUT)
+            # One whose holder is active systemd would not open again.
+            holders = (unit.replace(".socket", ".service") for unit in held if unit.endswith(".socket"))
+            system.systemctl("stop", *held, *holders, timeout=DRAIN_TIMEOUT)
 
     def _remove(self, system: System) -> None:
         files.remove(system.path(self.path))
