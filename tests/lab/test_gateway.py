@@ -342,14 +342,17 @@ def test_a_slow_reader_of_a_buffered_answer(client: httpx.Client, route: str) ->
 
 
 @pytest.mark.skipif("RACKHAND_LONG" not in os.environ, reason="takes ten minutes: RACKHAND_LONG=1")
-@pytest.mark.parametrize("pings", [True, False])
-def test_ten_minutes_of_silence(gateway: LabHost, pings: bool) -> None:
-    """With `read_timeout` as it is by default. Uvicorn's own pings cannot be switched off."""
+def test_ten_minutes_of_silence(gateway: LabHost) -> None:
+    """With `read_timeout` as it is by default, with pings and, but for Uvicorn's own, without."""
     base, seconds = f"//{gateway.address}", 600
+    each = [(route, pings) for route in ASYNC for pings in (True, False)]
     with ThreadPoolExecutor() as pool, ExitStack() as stack:
-        streams = [pool.submit(_events, f"http:{base}{route}/quiet?seconds={seconds}&pings={pings}") for route in ASYNC]
+        streams = [
+            pool.submit(_events, f"http:{base}{route}/quiet?seconds={seconds}&pings={pings}") for route, pings in each
+        ]
         websockets = [
-            stack.enter_context(connect(f"ws:{base}{route}/ws", ping_interval=20 if pings else None)) for route in ASYNC
+            stack.enter_context(connect(f"ws:{base}{route}/ws", ping_interval=20 if pings else None))
+            for route, pings in each
         ]
         for websocket in websockets:
             websocket.recv(timeout=10)
@@ -357,7 +360,7 @@ def test_ten_minutes_of_silence(gateway: LabHost, pings: bool) -> None:
         for websocket in websockets:
             websocket.send("abc")
             assert websocket.recv(timeout=10) == "ABC"
-    assert [stream.result()[-15:] for stream in streams] == ["data: at last\n\n"] * len(ASYNC)
+    assert [stream.result()[-15:] for stream in streams] == ["data: at last\n\n"] * len(each)
 
 
 # The last tests: they change the site
