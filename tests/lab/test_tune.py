@@ -25,7 +25,7 @@ def host(lab: Lab) -> LabHost:
 
 @pytest.fixture(scope="module")
 def site(lab: Lab, host: LabHost, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """An application with more workers than anybody needs, and one of another server."""
+    """An application with more workers than are tried, and one of another server."""
     folder = tmp_path_factory.mktemp("tuned")
     site = Site(folder, lab, [host])
     for name in ("app.py", "requirements.txt"):
@@ -94,7 +94,7 @@ def test_nothing_is_written_and_no_traffic_is_touched_unless_asked_for(site: Sit
     result = site.invoke("tune", "--host", "tuned", "--app", "alone", *LOAD)
     assert result.code == 0, result.out + result.err
     title, header, *rows, best = result.out.splitlines()
-    assert title == "tuned: alone, GET /alone/health, 4 at once, 1 s each"
+    assert title == "tuned: alone, GET /health, 4 at once, 1 s each"
     assert header.split() == ["WORKER", "WORKERS", "THREADS", "REQUESTS/S", "P99", "MEMORY"]
     assert [row.split()[:3] for row in rows] == [["uvicorn", str(count), "-"] for count in (1, 2, 3)]
     assert all("#" in row for row in rows)
@@ -121,7 +121,6 @@ def test_the_best_is_written_and_deployed(site: Site, host: LabHost) -> None:
     assert (live["errors"], live["memory"] > 10e6) == (0, True)
     assert requests(host, "plain") >= asked + live["requests"] > asked
     chosen = result.events[-1]["setting"]
-    assert chosen["workers"] < 5
     expected = f"    worker: {chosen['worker']}\n    workers: {chosen['workers']}\n"
     assert written(site).read_text() == f"rackhand_tuning:\n  plain:\n{expected}"
     site.deploy("tuned")
