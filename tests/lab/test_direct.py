@@ -15,7 +15,9 @@ from tests.lab.site import Site
 from tests.lab.test_traffic import APPS
 from tests.load import Load, Traffic
 
-DIRECT = {"direct": 80, "app": "app:app", "drain": 2}
+#: Longer than a slow response takes.
+DRAIN = 4
+DIRECT = {"direct": 80, "app": "app:app", "drain": DRAIN}
 BROKEN = "raise RuntimeError('broken')"
 
 
@@ -155,7 +157,7 @@ def test_flask_takes_the_port_over(site: Site, host: LabHost) -> None:
 
 def test_nginx_takes_the_port_over_and_gives_it_back(site: Site, host: LabHost) -> None:
     """Only what works keeps it."""
-    serve(site, "slow", app="app:app", route="/", worker="gthread", workers=2, drain=2)
+    serve(site, "slow", app="app:app", route="/", worker="gthread", workers=2, drain=DRAIN)
     site.deploy("direct1")
     assert nginx(host) == "active"
     assert "nginx" in health(host).headers["server"]

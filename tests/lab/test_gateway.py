@@ -322,7 +322,7 @@ def test_a_slow_reader_holds_the_stream_back(client: httpx.Client, route: str) -
 
 @pytest.mark.parametrize("route", ASYNC)
 def test_a_slow_reader_holds_the_websocket_back(client: httpx.Client, gateway: LabHost, route: str) -> None:
-    with connect(f"ws://{gateway.address}{route}/flood", compression=None) as websocket:
+    with connect(f"ws://{gateway.address}{route}/flood", compression=None, close_timeout=1) as websocket:
         sent = settled(client, "websocket")
         assert sent < 16e6
         taken = 0
