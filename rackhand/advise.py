@@ -28,7 +28,7 @@ def advise(options: Options, *, app: str | None) -> int:
         for one in {repr(one): one for _, one in chosen}.values():
             _show(options, None, one, None)
         return 0
-    answers, report = gather(options, ask_facts)
+    answers, report = gather(options, ask_facts, targets)
     for host, one in chosen:
         if host in answers:
             _show(options, host, one, answers[host])

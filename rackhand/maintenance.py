@@ -16,11 +16,12 @@ def maintenance(options: Options, *, app: str | None, on: bool, off: bool) -> in
     """Closes (`on`) or opens (`off`) applications. Returns the exit code."""
     if on == off:
         raise UserError("--on or --off: one of them; status shows what is in maintenance")
-    for host in hosts(options):
+    targets = hosts(options)
+    for host in targets:
         for one in apps_of(host, app):
             if one.direct:
                 raise UserError(f"{one.where('direct')}: {one.name} listens itself: there is no nginx to answer for it")
-    answers, report = gather(options, partial(_ask, app=app, on=on, run=new_run(), who=who()))
+    answers, report = gather(options, partial(_ask, app=app, on=on, run=new_run(), who=who()), targets)
     if options.json:
         json_lines(answers)
     elif any(answers.values()):
