@@ -9,7 +9,7 @@ from invoke.tasks import task
 
 from rackhand import commands, views
 from rackhand.commands import Options
-from rackhand.host_commands import host_command
+from rackhand.host_commands import host_command, inventory_command
 from rackhand.rollout import Pace
 
 
@@ -149,91 +149,37 @@ def maintenance(options: Options, app: str | None = None, on: bool = False, off:
     return maintenance.maintenance(options, app=app, on=on, off=off)
 
 
-_VAULT = {
-    "vault_id": "label@FILE, label@SCRIPT or label@prompt",
-    "vault_password_file": "file or script with the password",
-    "ask_vault_pass": "ask for the password",
-}
-
-
-@task(
-    iterable=["inventory", "extra_vars", "vault_id", "vault_password_file"],
+@inventory_command(
     help={
         "list": "all groups and the variables of all hosts, as JSON",
         "graph": "groups and hosts as a tree",
         "lint": "what is wrong, misspelt, unused or overridden everywhere, with file and line",
         "host": "the variables of this host, as JSON",
         "blame": "with --host: every place that sets this variable, or a part of it (apps.shop.workers); the last wins",
-        "inventory": "inventory file, folder or script, or hosts and a comma; may be repeated (default: inventory/)",
-        "extra_vars": "variable as k=v, JSON or @file, stronger than the inventory; may be repeated",
-        **_VAULT,
-    },
-    auto_shortflags=False,
+    }
 )
 def inventory(
-    _: Context,
-    inventory: list[str],
-    extra_vars: list[str],
-    vault_id: list[str],
-    vault_password_file: list[str],
-    list: bool = False,
-    graph: bool = False,
-    lint: bool = False,
-    host: str | None = None,
-    blame: str | None = None,
-    ask_vault_pass: bool = False,
-) -> None:
+    options: Options, list: bool = False, graph: bool = False, lint: bool = False, blame: str | None = None
+) -> int:
     """What ansible-inventory prints: --list, --graph or --host; where a variable was set; what is amiss."""
     from rackhand import inventory_command
 
-    options = Options(
-        host=host,
-        inventory=inventory,
-        extra_vars=extra_vars,
-        vault_id=vault_id,
-        vault_password_file=vault_password_file,
-        ask_vault_pass=ask_vault_pass,
-    )
-    _end(inventory_command.show(options, all_of_it=list, tree=graph, check=lint, blame=blame))
+    return inventory_command.show(options, all_of_it=list, tree=graph, check=lint, blame=blame)
 
 
-@task(
-    iterable=["inventory", "extra_vars", "vault_id", "vault_password_file"],
+@inventory_command(
     help={
         "app": "the application",
         "all": "every declared application, behind one port",
         "host": "as this host, group or pattern declares them (default: as all hosts do)",
-        "inventory": "inventory file, folder or script, or hosts and a comma; may be repeated (default: inventory/)",
-        "extra_vars": "variable as k=v, JSON or @file, stronger than the inventory; may be repeated",
         "port": "of this machine's loopback interface",
-        **_VAULT,
-    },
-    auto_shortflags=False,
+    }
 )
-def dev(
-    _: Context,
-    inventory: list[str],
-    extra_vars: list[str],
-    vault_id: list[str],
-    vault_password_file: list[str],
-    app: str | None = None,
-    all: bool = False,
-    host: str | None = None,
-    port: int = 8000,
-    ask_vault_pass: bool = False,
-) -> None:
+def dev(options: Options, app: str | None = None, all: bool = False, port: int = 8000) -> int:
     """Run an application on this machine, under its route, with reload."""
     from rackhand.dev.command import dev
 
-    options = Options(
-        host=host or "all",
-        inventory=inventory,
-        extra_vars=extra_vars,
-        vault_id=vault_id,
-        vault_password_file=vault_password_file,
-        ask_vault_pass=ask_vault_pass,
-    )
-    _end(dev(options, app=app, every=all, port=port))
+    return dev(options, app=app, every=all, port=port)
 
 
 @host_command
@@ -244,44 +190,18 @@ def advise(options: Options, app: str | None = None) -> int:
     return advise(options, app=app)
 
 
-@task(
-    iterable=["inventory", "extra_vars", "fingerprint", "vault_id", "vault_password_file"],
+@inventory_command(
+    "limit",
     help={
-        "host": "host, group or pattern",
         "fingerprint": "SHA256:… of a key that you have seen on the host itself; may be repeated",
         "replace": "also where another key is known",
-        "limit": "a further pattern that the hosts must match",
-        "inventory": "inventory file, folder or script, or hosts and a comma; may be repeated (default: inventory/)",
-        "extra_vars": "variable as k=v, JSON or @file, stronger than the inventory; may be repeated",
-        **_VAULT,
     },
-    auto_shortflags=False,
 )
-def hosts_trust(
-    _: Context,
-    inventory: list[str],
-    extra_vars: list[str],
-    fingerprint: list[str],
-    vault_id: list[str],
-    vault_password_file: list[str],
-    host: str | None = None,
-    limit: str | None = None,
-    replace: bool = False,
-    ask_vault_pass: bool = False,
-) -> None:
+def hosts_trust(options: Options, fingerprint: Sequence[str] | None = None, replace: bool = False) -> int:
     """Show the keys of hosts, and make them known once you have compared them."""
     from rackhand.trust import trust
 
-    options = Options(
-        host=host,
-        limit=limit,
-        inventory=inventory,
-        extra_vars=extra_vars,
-        vault_id=vault_id,
-        vault_password_file=vault_password_file,
-        ask_vault_pass=ask_vault_pass,
-    )
-    _end(trust(options, fingerprints=fingerprint, replace=replace))
+    return trust(options, fingerprints=fingerprint or (), replace=replace)
 
 
 @task(help={"name": "of the lab"}, auto_shortflags=False)
@@ -434,6 +354,13 @@ def lab_ssh(_: Context, host: str = "lab1", name: str = "demo") -> None:
     from rackhand.lab import commands
 
     _end(commands.ssh(name, host))
+
+
+_VAULT = {
+    "vault_id": "label@FILE, label@SCRIPT or label@prompt",
+    "vault_password_file": "file or script with the password",
+    "ask_vault_pass": "ask for the password",
+}
 
 
 @task(

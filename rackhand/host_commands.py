@@ -3,7 +3,7 @@
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from invoke.context import Context
@@ -64,7 +64,10 @@ _SHARED: dict[str, Any] = {
 }
 
 
-_REPEATED = ("extra_vars", "inventory", "tags", "skip_tags", "vault_id", "vault_password_file")
+#: Those of them that say which inventory is meant, and how it is read.
+_OF_INVENTORY = ("host", "inventory", "extra_vars", "vault_id", "vault_password_file", "ask_vault_pass")
+
+_REPEATED = ("extra_vars", "fingerprint", "inventory", "tags", "skip_tags", "vault_id", "vault_password_file")
 
 
 #: The parameter that gets what is behind `--` on the command line.
@@ -78,33 +81,43 @@ def _behind() -> tuple[str, ...]:
 
 def host_command(body: Callable[..., int]) -> Task[Callable[..., None]]:
     """A task of the function's name, which is called with the shared Options and its own, and returns the exit code."""
+    return _command(body, _SHARED, _HELP)
+
+
+def inventory_command(*also: str, help: Mapping[str, str]) -> Callable[[Callable[..., int]], Task[Callable[..., None]]]:
+    """The same for a command that reads the inventory and has no run on hosts: of the shared options it has those of
+    the inventory, and `also` these. `help` is for its own options, and for shared ones that mean something else."""
+    shared = {name: _SHARED[name] for name in (*_OF_INVENTORY, *also)}
+    return functools.partial(_command, shared=shared, help={**_HELP, **help})
+
+
+def _command(body: Callable[..., int], shared: Mapping[str, Any], help: Mapping[str, str]) -> Task[Callable[..., None]]:
     own = [one for one in list(inspect.signature(body).parameters.values())[1:] if one.name != _BEHIND]
     takes_more = _BEHIND in inspect.signature(body).parameters
 
     @functools.wraps(body)
     def run(_: Context, **given: Any) -> None:
-        shared = {name: given.pop(name) for name in _SHARED}
         for repeated in _REPEATED:
-            for options in (shared, given):
-                if repeated in options:
-                    options[repeated] = tuple(options[repeated] or ())
+            if repeated in given:
+                given[repeated] = tuple(given[repeated] or ())
+        options = Options(**{name: given.pop(name) for name in shared})
         if takes_more:
             given[_BEHIND] = _behind()
         elif _behind():
             raise UserError(f"{body.__name__} takes nothing behind --: {' '.join(map(repr, _behind()))}")
-        code = body(Options(**shared), **given)
+        code = body(options, **given)
         if code:
             raise Exit(code=code)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
-    shared = [inspect.Parameter(name, keyword, default=default) for name, default in _SHARED.items()]
+    offered = [inspect.Parameter(name, keyword, default=default) for name, default in shared.items()]
     context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = [context, *(parameter.replace(kind=keyword) for parameter in own), *shared]
+    parameters = [context, *(parameter.replace(kind=keyword) for parameter in own), *offered]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Invoke reads options from
     names = [parameter.name for parameter in parameters[1:]]
     made: Task[Callable[..., None]] = task(
         iterable=[name for name in names if name in _REPEATED],
         auto_shortflags=False,
-        help={name: _HELP[name] for name in names},
+        help={name: help[name] for name in names},
     )(run)
     return made

@@ -7,6 +7,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rackhand import PROJECT
@@ -33,7 +34,7 @@ def dev(options: Options, *, app: str | None, every: bool, port: int) -> int:
         raise UserError("name an application with --app, or all of them with --all")
     if not 1 <= port <= 65535:
         raise UserError(f"--port should be from 1 to 65535, got {port}")
-    apps = chosen(hosts(options), app)
+    apps = chosen(hosts(replace(options, host=options.host or "all")), app)
     needed = [(one, needs(one)) for one in apps]
     with _listener(port) as listener, tempfile.TemporaryDirectory(prefix="rackhand-dev-") as sockets:
         for one, its in needed:
