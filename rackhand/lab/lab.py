@@ -133,9 +133,9 @@ class Lab:
         return address
 
     def _describe(self) -> None:
-        """Write known_hosts and the inventory."""
+        """Write known_hosts and the inventory, which commands on other hosts of this lab may just be reading."""
         hosts = [host for host in self._known() if host.created]
-        self.known_hosts.write_text("".join(host.known_host() for host in hosts))
+        machine.record(self.known_hosts, "".join(host.known_host() for host in hosts))
         ssh = f"-o UserKnownHostsFile={shlex.quote(str(self.known_hosts))} -o StrictHostKeyChecking=yes"
         web = {
             "hosts": {host.name: {"ansible_host": host.address} for host in hosts},
@@ -146,7 +146,8 @@ class Lab:
             },
         }
         self.inventory.mkdir(exist_ok=True)
-        (self.inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": {"web": web}}}, sort_keys=False))
+        described = yaml.safe_dump({"all": {"children": {"web": web}}}, sort_keys=False)
+        machine.record(self.inventory / "hosts.yml", described)
 
     def _orphaned(self) -> bool:
         try:

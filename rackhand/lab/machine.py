@@ -92,8 +92,9 @@ def cache() -> Path:
 
 
 def record(path: Path, text: str) -> None:
-    """Write a file of the lab's own: it is there whole or not at all, wherever this process is killed."""
-    unfinished = path.with_name(f"{path.name}.unfinished")
+    """Write a file of the lab's own: it is there whole or not at all, whoever reads it meanwhile, and wherever this
+    process is killed."""
+    unfinished = path.with_name(f".{path.name}.unfinished")  # in a folder of inventories, none that is read
     unfinished.write_text(text)
     unfinished.rename(path)
 

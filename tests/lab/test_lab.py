@@ -6,8 +6,10 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,28 @@ def test_up_again_keeps_what_is_there_and_adds_the_rest(new_lab: NewLab) -> None
     assert ssh(lab, two, "hostname") == "two"
 
 
+def test_who_reads_how_hosts_are_reached_while_it_is_written_anew_reads_all_of_it(new_lab: NewLab) -> None:
+    lab = new_lab()
+    lab.up(["one"])
+    whole = [path.read_text() for path in (lab.known_hosts, lab.inventory / "hosts.yml")]
+    over = threading.Event()
+
+    def read() -> set[str]:
+        found: set[str] = set()
+        while not over.is_set():
+            found |= {path.read_text() for path in (lab.known_hosts, lab.inventory / "hosts.yml")}
+        return found
+
+    with ThreadPoolExecutor() as pool:
+        reading = pool.submit(read)
+        try:
+            for _ in range(50):
+                lab.up(["one"])
+        finally:
+            over.set()
+    assert reading.result() == set(whole)
+
+
 def test_a_host_keeps_its_disk_but_nothing_else_through_a_power_cut_and_a_reboot(new_lab: NewLab) -> None:
     lab = new_lab()
     (host,) = lab.up(["one"])
@@ -168,6 +192,7 @@ def test_down_gives_the_machine_back_as_it_was() -> None:
     namespace of the test's own, where no other lab keeps forwarding and systemd-nspawn's folder in use."""
     script = f"""
 import os, subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from rackhand.lab import Lab
 lab = Lab("clean-{os.getpid()}", owned=True)
