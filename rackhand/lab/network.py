@@ -2,6 +2,8 @@
 
 import ipaddress
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,10 +42,10 @@ class Network:
             run("ip", "link", "add", self.bridge, "type", "bridge")
         run("ip", "address", "replace", f"{self.address(1)}/24", "dev", self.bridge)
         run("ip", "link", "set", self.bridge, "mtu", str(uplink_mtu()), "up")
-        _nft(
-            f"{self._no_table}\ntable ip {self.bridge} {{\n"
+        _replace_table(
+            self.bridge,
             f"chain postrouting {{ type nat hook postrouting priority srcnat;\n"
-            f"ip saddr {self.subnet} ip daddr != {self.subnet} masquerade\n}}\n}}"
+            f"ip saddr {self.subnet} ip daddr != {self.subnet} masquerade\n}}",
         )
         if IP_FORWARD.read_text().strip() == "0":
             _nft(f"table ip {FORWARDING} {{}}")
@@ -53,12 +55,21 @@ class Network:
         """Remove all of it, however much there is."""
         if self.bridge in _links():
             run("ip", "link", "delete", self.bridge)
-        _nft(self._no_table)
+        for table in _tables():
+            if table == self.bridge or table.startswith(f"{self.bridge}_"):
+                _delete_table(table)
 
-    @property
-    def _no_table(self) -> str:
-        """Rules that delete the table whether or not it is there."""
-        return f"table ip {self.bridge} {{}}\ndelete table ip {self.bridge}"
+    @contextmanager
+    def disturbed(self, name: str, chains: str) -> Iterator[None]:
+        """Chains of nft on this machine, by which a test or a benchmark drops packets of this network. They end with
+        the block; if this process is killed in it, with the lab, so that none of a later lab's hosts inherits them."""
+        table = f"{self.bridge}_{name}"
+        _replace_table(table, chains)
+        try:
+            yield
+        finally:
+            with suppress(UserError):  # the lab went down before, and took them with it
+                _delete_table(table)
 
 
 def in_use() -> bool:
@@ -70,7 +81,7 @@ def stop_forwarding() -> None:
     """Give the machine its own setting back, once no lab is left."""
     if FORWARDING in _tables():
         IP_FORWARD.write_text("0")
-        _nft(f"delete table ip {FORWARDING}")
+        _delete_table(FORWARDING)
 
 
 def free(claimed: set[int]) -> Network:
@@ -101,6 +112,14 @@ def _links() -> dict[str, int]:
 def _tables() -> list[str]:
     listed = json.loads(run("nft", "--json", "list", "tables"))["nftables"]
     return [entry["table"]["name"] for entry in listed if "table" in entry]
+
+
+def _replace_table(table: str, chains: str) -> None:
+    _nft(f"table ip {table} {{}}\ndelete table ip {table}\ntable ip {table} {{\n{chains}\n}}")
+
+
+def _delete_table(table: str) -> None:
+    _nft(f"delete table ip {table}")
 
 
 def _nft(rules: str) -> None:

@@ -4,11 +4,11 @@ import contextlib
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from rackhand.errors import UserError
-from rackhand.lab import LabHost, machine
+from rackhand.lab import LabHost
 from tests.faults import boundary
 from tests.faults.case import Case
 
@@ -110,28 +110,18 @@ def _serves(case: Case) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def silenced(host: LabHost, protocol: str, port: str) -> Iterator[None]:
+def silenced(host: LabHost, protocol: str, port: str) -> AbstractContextManager[None]:
     """Packets between this machine and a port of the host are dropped, in both directions."""
     rules = f"""
         chain input {{ type filter hook input priority -10; ip saddr {host.address} {protocol} sport {port} drop; }}
         chain output {{ type filter hook output priority -10; ip daddr {host.address} {protocol} dport {port} drop; }}
     """
-    with table(host, rules):
-        yield
+    return disturbed(host, rules)
 
 
-@contextlib.contextmanager
-def table(host: LabHost, rules: str) -> Iterator[None]:
-    """An nft table of this machine, for one host, that is gone afterwards."""
-    name = "rackhand_fault_" + host.address.replace(".", "_")
-    gone = f"table ip {name} {{}}\ndelete table ip {name}\n"
-    machine.run("nft", "--file", "-", stdin=f"{gone}table ip {name} {{\n{rules}\n}}")
-    try:
-        yield
-    finally:
-        with contextlib.suppress(UserError):
-            machine.run("nft", "--file", "-", stdin=gone)
+def disturbed(host: LabHost, chains: str) -> AbstractContextManager[None]:
+    """Chains of nft on this machine, for one host, that are gone afterwards."""
+    return host.network.disturbed(host.name, chains)
 
 
 CONTROLLER = Fault(name="controller killed", strike=_kill_controller)

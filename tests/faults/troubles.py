@@ -16,7 +16,7 @@ from rackhand.lab import LabHost
 from rackhand.report import FAILED
 from tests.faults import boundary, places
 from tests.faults.case import Case
-from tests.faults.faults import REACHES, table
+from tests.faults.faults import REACHES, disturbed
 from tests.faults.invariants import inside
 from tests.faults.scenario import Trial, code_only
 from tests.faults.subject import UNSEEN, Subject
@@ -141,7 +141,7 @@ def _index_unreachable(case: Case) -> Iterator[None]:
         chain forward {{ type filter hook forward priority -10; ip saddr {address} reject; }}
         chain input {{ type filter hook input priority -10; ip saddr {address} ct direction original reject; }}
     """
-    with table(case.subject.host, rules):
+    with disturbed(case.subject.host, rules):
         yield
 
 

@@ -48,7 +48,8 @@ def traces(lab: Lab, bridge: str) -> list[str]:
         "cat /proc/mounts; ip -oneline address; ip -oneline link; nft list tables; ps -eo args;"
         f"find /sys/fs/cgroup -type d; ls -d {shlex.quote(str(lab.folder))} || true"
     )
-    return [line for line in everything.splitlines() if str(lab.folder) in line or re.search(rf"\b{bridge}\b", line)]
+    trace = re.compile(rf"{re.escape(str(lab.folder))}|\b{bridge}(_|\b)")
+    return [line for line in everything.splitlines() if trace.search(line)]
 
 
 def ssh(lab: Lab, host: LabHost, command: str, user: str = "root") -> str:
@@ -227,7 +228,13 @@ print("clean")
 def test_a_lab_is_swept_once_its_owner_was_killed_and_not_before() -> None:
     name = f"orphan-{os.getpid()}"
     lab = Lab(name)
-    script = f"from rackhand.lab import Lab; Lab({name!r}, owned=True).up(['one']); print('up', flush=True); input()"
+    script = f"""
+from rackhand.lab import Lab
+(host,) = Lab({name!r}, owned=True).up(["one"])
+with host.network.disturbed("cut", "chain input {{ type filter hook input priority 0; }}"):
+    print("up", flush=True)
+    input()
+"""
     with start_python(script) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == "up\n"

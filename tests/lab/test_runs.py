@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -390,19 +390,13 @@ def test_an_interrupt_while_connecting_ends_the_run(held: Site) -> None:
 # The connection
 
 
-@contextmanager
-def cut(host: LabHost) -> Iterator[None]:
+def cut(host: LabHost) -> AbstractContextManager[None]:
     """No packet gets from this machine to the host, nor back."""
-    table = f"{host.network.bridge}_cut"
     rules = "".join(
         f"chain {hook} {{ type filter hook {hook} priority 0; ip {field} {host.address} drop; }}\n"
         for hook, field in (("input", "saddr"), ("output", "daddr"))
     )
-    subprocess.run(["nft", f"table ip {table} {{\n{rules}}}"], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["nft", f"delete table ip {table}"], check=True)
+    return host.network.disturbed("cut", rules)
 
 
 def test_a_connection_that_is_cut_without_a_word(held: Site, host: LabHost) -> None:
