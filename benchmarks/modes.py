@@ -244,7 +244,7 @@ def plot(found: Results) -> str:
             yield Bar(name=mode.title, value=rate, text=text, hint=f"{mode.title}: {text}", marked=rate == best)
 
     about = "Requests per second in each mode of serving. Each kind of load has a scale of its own, from zero"
-    return bars.svg(about, "Longer is better.", list(map(panel, LOADS)), names=205, texts=130)
+    return bars.svg(about, "Longer is better.", list(map(panel, LOADS)), names=224, texts=130)
 
 
 def report(bench: Bench, found: Results, seconds: int, load: float) -> str:

@@ -14,10 +14,12 @@ from rackhand.inventory import Inventory
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """What an edge passes requests on to: the hosts of the group `to`, as (name, address)."""
+    """What an edge passes requests on to: the hosts of the group `to`, as (name, address). Of connections to them, each
+    worker of its nginx keeps up to `keepalive` that are idle."""
 
     to: str
     hosts: tuple[tuple[str, str], ...]
+    keepalive: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

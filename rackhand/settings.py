@@ -587,8 +587,9 @@ def _edge(fields: _Fields | None, host: Host) -> Edge | None:
     if fields is None:
         return None
     found = fields.required("to", lambda value: edges.edge(_text(value), host.vars.namespace()), None)
+    keepalive = fields.whole("keepalive", 0, least=0, most=10_000)
     fields.refuse_unknown()
-    return found
+    return found and replace(found, keepalive=keepalive)
 
 
 def _address(value: object) -> str:

@@ -62,25 +62,26 @@ def _way(where: Endpoint) -> list[Endpoint]:
 
 def _pin(who: str, where: Endpoint, keys: Sequence[paramiko.PKey], fingerprints: Sequence[str], replace: bool) -> bool:
     """Returns whether the host's key is known afterwards."""
-    from rackhand.transport import host_keys, ssh
+    from rackhand.transport import host_keys
+    from rackhand.transport.known_hosts import known
 
     address = where.known_as
-    known = ssh.known_keys(where)
-    kinds = {key.get_name(): key for key in keys}
-    different = [(file, key) for file, key in known if kinds.get(key.get_name()) != key]
-    if known and len(different) < len(known) and not any(key.get_name() in kinds for _, key in different):
-        same = ", ".join(dict.fromkeys(_shown(key) for _, key in known if key in keys))
+    shown = {key.get_name(): key.asbytes() for key in keys}
+    mine = [line for line in known(where) if not line.mark]
+    different = [line for line in mine if shown.get(line.kind) != line.blob]
+    if len(different) < len(mine) and not any(line.kind in shown for line in different):
+        same = ", ".join(dict.fromkeys(_shown(line.kind, line.blob) for line in mine if line not in different))
         print(f"{who} ({address}): is known: {same}")
         return True
     print(f"{who} ({address}):")
-    for file, key in different:
-        print(f"  known   {_shown(key)}  in {file}")
-    for key in keys:
-        print(f"  shows   {_shown(key)}")
+    for line in different:
+        print(f"  known   {_shown(line.kind, line.blob)}  in {line.origin}")
+    for kind, blob in shown.items():
+        print(f"  shows   {_shown(kind, blob)}")
     if different and not replace:
         print(f"{who}: another key is known. If you know why it has changed, run this again with --replace")
         return False
-    elsewhere = sorted({file for file, _ in different if file != where.own_known_hosts})
+    elsewhere = sorted({line.origin for line in different} - {where.own_known_hosts})
     if where.own_known_hosts in (None, "/dev/null") or elsewhere:
         print(f"{who}: the key has to be changed in {', '.join(elsewhere) or 'a file: SSH is configured to have none'}")
         return False
@@ -89,13 +90,14 @@ def _pin(who: str, where: Endpoint, keys: Sequence[paramiko.PKey], fingerprints:
         print(f"{who}: not trusted, and nothing was changed")
         return False
     written = host_keys.write(where, chosen)
-    print(f"{who}: trusted: {', '.join(map(_shown, chosen))}, written to {written}")
+    trusted = ", ".join(_shown(key.get_name(), key.asbytes()) for key in chosen)
+    print(f"{who}: trusted: {trusted}, written to {written}")
     return True
 
 
 def _chosen(keys: Sequence[paramiko.PKey], fingerprints: Sequence[str]) -> list[paramiko.PKey]:
     """The keys that somebody has compared."""
-    from rackhand.transport.ssh import fingerprint
+    from rackhand.transport.known_hosts import fingerprint
 
     if not fingerprints:
         names = [_FILES.get(key.get_name(), "ecdsa") for key in keys]
@@ -108,10 +110,10 @@ def _chosen(keys: Sequence[paramiko.PKey], fingerprints: Sequence[str]) -> list[
         if answer == "yes":
             return list(keys)
         fingerprints = [answer]
-    return [key for key in keys if fingerprint(key) in [given.strip().rstrip("=") for given in fingerprints]]
+    return [key for key in keys if fingerprint(key.asbytes()) in [given.strip().rstrip("=") for given in fingerprints]]
 
 
-def _shown(key: paramiko.PKey) -> str:
-    from rackhand.transport.ssh import fingerprint
+def _shown(kind: str, blob: bytes) -> str:
+    from rackhand.transport.known_hosts import fingerprint
 
-    return f"{key.get_name()} {fingerprint(key)}"
+    return f"{kind} {fingerprint(blob)}"

@@ -70,6 +70,7 @@ def site(target: Target) -> str:
         edges=target.settings.behind.edges if target.settings.behind else (),
         token=TOKEN,
         token_path=TOKEN_PATH,
+        drained=layout.DRAINED,
         maintenance=layout.MAINTENANCE,
         maintenance_page=PAGE,
     )

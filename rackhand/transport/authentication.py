@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from paramiko.agent import AgentKey, AgentSSH
 from paramiko.pkey import PublicBlob
 
+from rackhand.transport import algorithms
 from rackhand.transport.endpoint import Endpoint
 from rackhand.transport.marked_keys import refuse_revoked
 
@@ -70,6 +71,10 @@ class Authentication:
             held = {key.blob: key for key in _held(where.agent)}
             others = () if where.identities_only else held.values()  # once the listed ones are out of it
             for key in itertools.chain(self._listed(held), others):
+                kind = key.public_blob.key_type if key.public_blob else key.get_name()
+                if not algorithms.accepted(where, kind):
+                    self._unusable.append(f"PubkeyAcceptedAlgorithms leaves out {kind}")
+                    continue
                 yield _KEYS, partial(paramiko.Transport.auth_publickey, username=where.user, key=key)
         if where.password is not None:
             password = where.password
@@ -109,6 +114,8 @@ class Authentication:
         agent = "" if where.identities_only else "; and those of the SSH agent"
         password = "; and ansible_password" if where.password is not None else ""
         takes = ", ".join(sorted(self._takes))
+        if where.token:
+            self._unusable.append(f"the keys of {where.token} are used through the SSH agent (ssh-add -s)")
         unusable = "".join(f"; {why}" for why in self._unusable)
         return f"the host accepts none of the keys (files: {tried}{agent}{password}; it takes {takes}){unusable}"
 

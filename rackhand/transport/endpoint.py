@@ -3,9 +3,11 @@
 import getpass
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -13,6 +15,16 @@ from pathlib import Path
 
 from rackhand.errors import UserError
 from rackhand.settings import ConnectionSettings
+
+#: Of paramiko's names for what a connection is made of, the options of OpenSSH that name the algorithms.
+ALGORITHMS = {
+    "ciphers": "Ciphers",
+    "macs": "MACs",
+    "kex": "KexAlgorithms",
+    "keys": "HostKeyAlgorithms",
+    "pubkeys": "PubkeyAcceptedAlgorithms",
+}
+_FAMILIES = {"any": socket.AF_UNSPEC, "inet": socket.AF_INET, "inet6": socket.AF_INET6}
 
 #: Ways of logging in, by the option that turns each off.
 _METHODS = {
@@ -24,28 +36,42 @@ _METHODS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Seconds for the timeout. `known_as` is the name of its key in the files of known hosts, of which
-    `own_known_hosts` is the one that new keys go into, with the name `hashed` or not; `revoked_keys` is a file of keys
-    that are not to be believed. `gateways` are the jump hosts,
-    the nearest first; `proxy_command` replaces them. `agent` is the SSH agent's socket, `methods` are those of logging
-    in."""
+    """Seconds for the timeout, which each of the `attempts` has; `alive` has the seconds between two signs of life, and
+    how many may stay without an answer. `source` is the address, and `device` the network device, that connections
+    leave this machine by. `known_as` is the name of its key in the files of known hosts, of which `own_known_hosts` is
+    the one that new keys go into, with the name `hashed` or not; `known_hosts_command` is asked besides them (its words
+    have tokens left for the key), and `revoked_keys` is a file of keys that are not to be believed. `algorithms` are
+    those that SSH's configuration allows, by the option that names them. `gateways` are the jump hosts, the nearest
+    first; `proxy_command` replaces them, and with `proxy_hands_over` it hands over a connection instead of being one.
+    `agent` is the SSH agent's socket, `token` a library whose keys only an agent can use, `methods` are ways to log in.
+    """
 
     host: str
     user: str
     port: int
     timeout: int
+    attempts: int
+    alive: tuple[int, int]
+    family: socket.AddressFamily
+    source: str | None
+    device: str | None
+    compress: bool
+    algorithms: tuple[tuple[str, frozenset[str]], ...]
     identity_files: tuple[str, ...]
     certificate_files: tuple[str, ...]
     identities_only: bool
     agent: str | None
+    token: str | None
     methods: frozenset[str]
     password: str | None = field(repr=False)
     known_hosts: tuple[str, ...]
+    known_hosts_command: tuple[str, ...]
     own_known_hosts: str | None
     hashed: bool
     revoked_keys: str | None
     known_as: str
     proxy_command: str | None
+    proxy_hands_over: bool
     gateways: tuple["Endpoint", ...]
 
     @property
@@ -58,13 +84,35 @@ def dial(where: Endpoint) -> socket.socket | OSError | None:
     """An open connection, or why there is none. None where a jump host or a program makes it."""
     if where.gateways or where.proxy_command:
         return None
-    try:
-        dialled = socket.create_connection((where.host, where.port), where.timeout)
-    except OSError as error:
-        return error
-    # What is sent by halves is not to wait for the other end's word that it has got the first.
-    dialled.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return dialled
+    for attempt in range(where.attempts):
+        if attempt:
+            time.sleep(1)  # as OpenSSH does
+        try:
+            return _dialled(where)
+        except OSError as error:
+            failed = error
+    return failed
+
+
+def _dialled(where: Endpoint) -> socket.socket:
+    """To the first of the host's addresses that answers. Raises OSError."""
+    found = socket.getaddrinfo(where.host, where.port, where.family, socket.SOCK_STREAM)
+    for family, kind, protocol, _, address in found:
+        dialled = socket.socket(family, kind, protocol)
+        try:
+            # What is sent by halves is not to wait for the other end's word that it has got the first.
+            dialled.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            dialled.settimeout(where.timeout)
+            if where.device:
+                dialled.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, where.device.encode())
+            if where.source:
+                dialled.bind((where.source, 0))
+            dialled.connect(address)
+            return dialled
+        except OSError as error:
+            dialled.close()
+            failed = error
+    raise failed
 
 
 def endpoint(settings: ConnectionSettings) -> Endpoint:
@@ -91,10 +139,13 @@ def _resolve(arguments: tuple[str, ...], host: str, timeout: int, own_key: bool)
         _one(options, "user") or "root",
         int(_one(options, "port") or 22),
     )
-    tokens = {"h": name, "p": str(port), "r": user, "n": host, "u": _me(), "d": str(Path.home())}
+    alias = _one(options, "hostkeyalias")
+    tokens = {"h": name, "p": str(port), "r": user, "n": host, "u": _me(), "d": str(Path.home()), "%": "%"}
+    tokens |= {"i": str(os.getuid()), "k": alias or host, "l": socket.gethostname()}
+    tokens["L"] = tokens["l"].partition(".")[0]
 
     def paths(*found: str) -> tuple[str, ...]:
-        return tuple(str(Path(_expanded(path, tokens)).expanduser()) for path in found if path != "none")
+        return tuple(str(Path(expanded(path, tokens)).expanduser()) for path in found if path != "none")
 
     own = paths(*(_one(options, "userknownhostsfile") or "").split())
     keys = paths(*options.get("identityfile", ()))
@@ -103,18 +154,30 @@ def _resolve(arguments: tuple[str, ...], host: str, timeout: int, own_key: bool)
         user=user,
         port=port,
         timeout=int(connect_timeout) if connect_timeout else timeout,
+        attempts=int(_one(options, "connectionattempts") or 1),
+        alive=_alive(options),
+        family=_FAMILIES[_one(options, "addressfamily") or "any"],
+        source=_one(options, "bindaddress"),
+        device=_one(options, "bindinterface"),
+        compress=_one(options, "compression") == "yes",
+        algorithms=tuple(
+            (option, frozenset((_one(options, option.lower()) or "").split(","))) for option in ALGORITHMS.values()
+        ),
         identity_files=tuple(path for path in keys if Path(path).is_file() or Path(f"{path}.pub").is_file()),
         certificate_files=paths(*options.get("certificatefile", ())),
         identities_only=own_key or _one(options, "identitiesonly") == "yes",
         agent=_agent(options, tokens),
+        token=_one(options, "pkcs11provider"),
         methods=_methods(options),
         password=None,
         known_hosts=(*own, *paths(*(_one(options, "globalknownhostsfile") or "").split())),
+        known_hosts_command=_known_hosts_command(options, tokens),
         own_known_hosts=own[0] if own else None,
         hashed=_one(options, "hashknownhosts") == "yes",
         revoked_keys=next(iter(paths(*options.get("revokedhostkeys", ()))), None),
-        known_as=_one(options, "hostkeyalias") or _address(name, port),
-        proxy_command=_expanded(command, tokens) if command else None,
+        known_as=alias or _address(name, port),
+        proxy_command=expanded(command, tokens) if command else None,
+        proxy_hands_over=_one(options, "proxyusefdpass") == "yes",
         gateways=tuple(_gateway(hop, arguments, timeout) for hop in jump.split(",")) if jump else (),
     )
 
@@ -125,6 +188,18 @@ def _methods(options: dict[str, tuple[str, ...]]) -> frozenset[str]:
     return frozenset(
         method for method, name in _METHODS.items() if method in wanted and _one(options, name) not in ("no", "false")
     )
+
+
+def _alive(options: dict[str, tuple[str, ...]]) -> tuple[int, int]:
+    """OpenSSH sends none by default, and would wait for a quarter of an hour."""
+    every = int(_one(options, "serveraliveinterval") or 0)
+    return (every, int(_one(options, "serveralivecountmax") or 3)) if every else (10, 3)
+
+
+def _known_hosts_command(options: dict[str, tuple[str, ...]], tokens: Mapping[str, str]) -> tuple[str, ...]:
+    """Word by word, since no shell runs it; what depends on the key that a host shows is left as it is."""
+    later = {token: f"%{token}" for token in "HIKft%"}
+    return tuple(expanded(word, {**tokens, **later}) for word in shlex.split(_one(options, "knownhostscommand") or ""))
 
 
 def _me() -> str:
@@ -141,14 +216,14 @@ def _agent(options: dict[str, tuple[str, ...]], tokens: Mapping[str, str]) -> st
         return os.environ.get(configured)
     if configured.startswith("$"):
         return os.environ.get(configured[1:].strip("{}"))
-    return None if configured == "none" else str(Path(_expanded(configured, tokens)).expanduser())
+    return None if configured == "none" else str(Path(expanded(configured, tokens)).expanduser())
 
 
 def _address(host: str, port: int) -> str:
     return host if port == 22 else f"[{host}]:{port}"
 
 
-def _expanded(command: str, tokens: Mapping[str, str]) -> str:
+def expanded(command: str, tokens: Mapping[str, str]) -> str:
     """The command with the tokens %h, %p, … of OpenSSH replaced."""
     return re.sub("%(.)", lambda match: tokens.get(match[1], match[1]), command)
 

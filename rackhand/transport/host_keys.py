@@ -9,10 +9,11 @@ from pathlib import Path
 import paramiko
 from fabric import Connection
 
-from rackhand.transport import Unreachable
+from rackhand.transport import Unreachable, algorithms
 from rackhand.transport.endpoint import Endpoint
+from rackhand.transport.known_hosts import forget, same_name
 from rackhand.transport.marked_keys import refuse_revoked
-from rackhand.transport.ssh import forget_host_keys, way_to
+from rackhand.transport.ssh import way_to
 
 #: What sshd has a key of by default; and one kind of key that nearly each client takes.
 _KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
@@ -20,15 +21,19 @@ _KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
 
 def offered(where: Endpoint, gateway: Connection | None) -> tuple[paramiko.PKey, ...]:
     """The keys that a host shows to anybody, before anybody has logged in. Raises Unreachable."""
-    found = [key for kind in _KINDS if (key := _offered(where, gateway, kind)) is not None]
+    disabled = algorithms.disabled(where)
+    kinds = [kind for kind in _KINDS if kind not in disabled["keys"]]
+    found = [key for kind in kinds if (key := _offered(where, gateway, kind, disabled)) is not None]
     if not found:
-        raise Unreachable(f"{where.user}@{where.host}:{where.port}: has no key of the kinds {', '.join(_KINDS)}")
+        raise Unreachable(f"{where.user}@{where.host}:{where.port}: has no key of the kinds {', '.join(kinds)}")
     return tuple(found)
 
 
-def _offered(where: Endpoint, gateway: Connection | None, kind: str) -> paramiko.PKey | None:
+def _offered(
+    where: Endpoint, gateway: Connection | None, kind: str, disabled: dict[str, list[str]]
+) -> paramiko.PKey | None:
     with way_to(where, gateway) as way:
-        transport = paramiko.Transport(way)
+        transport = paramiko.Transport(way, disabled_algorithms=disabled)
         try:
             transport.get_security_options().key_types = [kind]
             transport.banner_timeout = where.timeout + 5
@@ -69,7 +74,7 @@ def write(where: Endpoint, keys: Iterable[paramiko.PKey]) -> Path:
     except BaseException:
         os.unlink(coming)
         raise
-    forget_host_keys()
+    forget()
     return file
 
 
@@ -78,14 +83,5 @@ def _without(line: str, name: str) -> str | None:
     names, rest = (*line.split(None, 1), "", "")[:2]
     if not rest or names.startswith(("#", "@")):
         return line
-    kept = [other for other in names.split(",") if not _same(other, name)]
+    kept = [other for other in names.split(",") if not same_name(other, name)]
     return f"{','.join(kept)} {rest}" if kept else None
-
-
-def _same(written: str, name: str) -> bool:
-    if not written.startswith("|1|"):
-        return written == name
-    try:
-        return paramiko.HostKeys.hash_host(name, written) == written
-    except ValueError:  # no hash
-        return False

@@ -1,5 +1,5 @@
-"""What lines of known hosts say that begin with a mark: @cert-authority, whose certificates are believed, @revoked; and
-the file of revoked keys that SSH's configuration names (RevokedHostKeys)."""
+"""Keys that are known as something else than a host's own: those of authorities, whose certificates are believed, and
+revoked ones, also in the file that SSH's configuration names for them (RevokedHostKeys)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import tempfile
 import time
 from base64 import b64encode
 from collections.abc import Collection
-from functools import cache
 from pathlib import Path
-from typing import Literal
 
 import paramiko
 from cryptography.exceptions import InvalidSignature
@@ -21,30 +19,19 @@ from paramiko.pkey import PublicBlob
 
 from rackhand.transport import Unreachable
 from rackhand.transport.endpoint import Endpoint
-
-Mark = Literal["@cert-authority", "@revoked"]
+from rackhand.transport.known_hosts import Mark, known, public_blob
 
 # How a list of revoked keys that ssh-keygen has made begins: see PROTOCOL.krl of OpenSSH.
 _KRL = b"SSHKRL\n"
 
 
-class CertifiedTransport(paramiko.Transport):
-    """Asks the host for a certificate first."""
-
-    @property
-    def preferred_keys(self) -> tuple[str, ...]:
-        return tuple(sorted(super().preferred_keys, key=lambda kind: "-cert-" not in kind))
-
-
-def marked(where: Endpoint, mark: Mark) -> frozenset[bytes]:
-    """The keys with this mark that are meant for a host."""
-    lines = (line for file in where.known_hosts for line in _lines(file))
-    return frozenset(key for found, names, key in lines if found == mark and _meant(where.known_as, names))
+def _marked(where: Endpoint, mark: Mark, shown: paramiko.PKey) -> frozenset[bytes]:
+    return frozenset(line.blob for line in known(where, shown) if line.mark == mark)
 
 
 def refuse_revoked(where: Endpoint, key: paramiko.PKey) -> None:
     """Raises Unreachable, before anybody has logged in, for a key that is revoked, or whose authority is."""
-    revoked = marked(where, "@revoked")
+    revoked = _marked(where, "@revoked", key)
     certificate = _certificate(key)
     shown = {key.asbytes()} if certificate is None else {key.asbytes(), _authority(certificate)}
     if shown & revoked:
@@ -61,7 +48,8 @@ def _listed(file: str, shown: Collection[bytes], key: paramiko.PKey) -> bool:
     except OSError as error:
         raise Unreachable(f"{file}, of revoked host keys, cannot be read: {error.strerror}") from error
     if not data.startswith(_KRL):
-        return any(_blob(line) in shown for line in data.decode(errors="replace").splitlines())
+        listed = map(public_blob, data.decode(errors="replace").splitlines())
+        return any(blob is not None and blob.key_blob in shown for blob in listed)
     blob = key.public_blob.key_blob if key.public_blob else key.asbytes()
     with tempfile.NamedTemporaryFile("w", prefix="rackhand-") as asked:
         asked.write(f"{paramiko.Message(blob).get_text()} {b64encode(blob).decode()}\n")
@@ -87,7 +75,7 @@ def doubt(where: Endpoint, key: paramiko.PKey) -> str | None:
         return "the host's certificate is forged"
     name = where.host if where.known_as.startswith("[") else where.known_as
     names = [principal.decode(errors="replace") for principal in certificate.valid_principals]
-    if _authority(certificate) not in marked(where, "@cert-authority"):
+    if _authority(certificate) not in _marked(where, "@cert-authority", key):
         return "the host's certificate is of another authority than the known one"
     if certificate.type != SSHCertificateType.HOST or certificate.critical_options:
         return "the host's certificate is not one for hosts"
@@ -110,39 +98,3 @@ def _certificate(key: paramiko.PKey) -> SSHCertificate | None:
 def _authority(certificate: SSHCertificate) -> bytes:
     form = certificate.signature_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     return PublicBlob.from_string(form.decode()).key_blob
-
-
-@cache
-def _lines(file: str) -> tuple[tuple[str, str, bytes], ...]:
-    """Mark, names, and key of each line that has a mark."""
-    found = []
-    try:
-        text = Path(file).read_text(errors="replace")
-    except OSError:  # as OpenSSH does
-        return ()
-    for line in text.splitlines():
-        mark, names, key = (*line.split(None, 2), "", "", "")[:3]
-        if mark.startswith("@") and (blob := _blob(key)):
-            found.append((mark, names, blob))
-    return tuple(found)
-
-
-def _blob(key: str) -> bytes | None:
-    """The key on a line; None where there is none."""
-    try:
-        return PublicBlob.from_string(key).key_blob
-    except ValueError:
-        return None
-
-
-def _meant(name: str, names: str) -> bool:
-    """As OpenSSH reads names: with wildcards, hashed, or excluded with an exclamation mark."""
-    meant = False
-    for pattern in names.split(","):
-        if pattern.startswith("|1|"):
-            meant = meant or paramiko.HostKeys.hash_host(name, pattern) == pattern
-        elif fnmatch.fnmatchcase(name.lower(), pattern.removeprefix("!").lower().replace("[", "[[]")):
-            if pattern.startswith("!"):
-                return False
-            meant = True
-    return meant

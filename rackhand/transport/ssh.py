@@ -1,98 +1,77 @@
 """Connects with Fabric, with host keys checked on every hop, and starts the agent on one channel."""
 
-import base64
 import contextlib
 import errno
-import hashlib
 import logging
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import paramiko
 from fabric import Config, Connection
-from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
 from rackhand import payload
 from rackhand.settings import ConnectionSettings
-from rackhand.transport import FAREWELL, START, KeyRefused, Lost, Stream, Unreachable
+from rackhand.transport import FAREWELL, START, KeyRefused, Lost, Stream, Unreachable, algorithms
 from rackhand.transport.authentication import Authentication
 from rackhand.transport.endpoint import Endpoint, dial
-from rackhand.transport.marked_keys import CertifiedTransport, doubt, marked
+from rackhand.transport.known_hosts import fingerprint, known
+from rackhand.transport.marked_keys import doubt
 from rackhand.transport.sudo import Sudo
-
-#: Seconds between two signs of life, and after which a silent peer counts as gone.
-KEEPALIVE, DEAD_AFTER = 10, 30
 
 # What paramiko logs of its failures reaches us as exceptions; without a handler it would print them as well.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
-class _Refuse(paramiko.MissingHostKeyPolicy):
-    """An unknown host is refused, unless an authority that is known vouches for it."""
+class _Check(paramiko.MissingHostKeyPolicy):
+    """paramiko is told of no host key, and so has each one checked here. A key is believed if it is known, or if an
+    authority that is known vouches for it."""
 
     def __init__(self, where: Endpoint) -> None:
         self._where = where
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        why = doubt(self._where, key) if marked(self._where, "@cert-authority") else ""
+        lines = known(self._where, key)
+        own = [line for line in lines if not line.mark]
+        if any(line.blob == key.asbytes() for line in own):
+            return
+        why = doubt(self._where, key) if any(line.mark == "@cert-authority" for line in lines) else ""
         if why is None:
             return
+        shown = fingerprint(key.asbytes())
+        if own:
+            expected = next((line for line in own if line.kind == key.get_name()), own[0])
+            raise KeyRefused(
+                f"THE HOST KEY HAS CHANGED: {shown} instead of {fingerprint(expected.blob)}. "
+                "Someone may be in between. Only if you know why it changed:",
+                changed=True,
+            )
         kind = key.get_name().removeprefix("ssh-").partition("-")[0]
         raise KeyRefused(
-            f"the host key is not known{why and f' ({why})'}: {key.get_name()} {fingerprint(key)}. "
+            f"the host key is not known{why and f' ({why})'}: {key.get_name()} {shown}. "
             f"Compare it with the host's own (ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub), then:",
             changed=False,
         )
 
 
-def fingerprint(key: paramiko.PKey) -> str:
-    digest = hashlib.sha256(key.asbytes()).digest()
-    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+class _Transport(paramiko.Transport):
+    """Asks the host first for a key of a kind that is known of it; else, where an authority is, for a certificate."""
 
+    def __init__(self, sock: Any, where: Endpoint, **options: Any) -> None:
+        super().__init__(sock, **options)
+        lines = known(where)
+        self._own = {name for line in lines if not line.mark for name in algorithms.of_key(line.kind)}
+        self._authority = any(line.mark == "@cert-authority" for line in lines)
 
-_reading = threading.Lock()
+    @property
+    def preferred_keys(self) -> tuple[str, ...]:
+        return tuple(sorted(super().preferred_keys, key=lambda name: not self._is_first(name)))
 
-
-def _host_keys(file: str) -> paramiko.HostKeys:
-    with _reading:
-        return _read_host_keys(file)
-
-
-@cache
-def _read_host_keys(file: str) -> paramiko.HostKeys:
-    """Read once, and shared by all hosts: paramiko takes long over large files."""
-    keys = paramiko.HostKeys()
-    try:
-        lines = Path(file).read_text(errors="replace").splitlines()
-    except OSError:  # as OpenSSH does
-        lines = []
-    for fields in map(str.split, lines):
-        # paramiko's own way to read a file ends at a mark (`@revoked`).
-        if not fields or fields[0].startswith(("#", "@")):
-            continue
-        # What makes no sense is passed over, as by OpenSSH.
-        with contextlib.suppress(InvalidHostKey, paramiko.SSHException):
-            if entry := HostKeyEntry.from_line(" ".join(fields[:3])):
-                keys._entries.append(entry)  # type: ignore[attr-defined]
-    return keys
-
-
-def forget_host_keys() -> None:
-    """Has the files of known hosts read again."""
-    _read_host_keys.cache_clear()
-
-
-def known_keys(where: Endpoint) -> list[tuple[str, paramiko.PKey]]:
-    """The keys that are known of a host, each with its file."""
-    return [
-        (file, key) for file in where.known_hosts for key in (_host_keys(file).lookup(where.known_as) or {}).values()
-    ]
+    def _is_first(self, name: str) -> bool:
+        return name in self._own if self._own else self._authority and "-cert-" in name
 
 
 def connect(where: Endpoint, dialled: socket.socket | OSError | None) -> Connection:
@@ -115,39 +94,38 @@ def open_one(where: Endpoint, gateway: Connection | None, dialled: socket.socket
         config=Config(overrides={"load_ssh_configs": False}, lazy=True),
         connect_kwargs={
             "auth_strategy": Authentication(where),
+            "transport_factory": partial(_Transport, where=where),
+            "compress": where.compress,
             "banner_timeout": where.timeout + 5,  # longer, so that of silence the first one speaks
             "auth_timeout": where.timeout + 20,
             "channel_timeout": where.timeout,
         },
     )
     client: paramiko.SSHClient = connection.client
-    client.set_missing_host_key_policy(_Refuse(where))
+    client.set_missing_host_key_policy(_Check(where))
     try:
-        for file in where.known_hosts:
-            for kind, key in (_host_keys(file).lookup(where.known_as) or {}).items():
-                client.get_host_keys().add(where.address, kind, key)
-        if where.address not in client.get_host_keys() and marked(where, "@cert-authority"):
-            connection.connect_kwargs["transport_factory"] = CertifiedTransport
+        connection.connect_kwargs["disabled_algorithms"] = algorithms.disabled(where)
         if isinstance(dialled, OSError):
             raise dialled
         if where.proxy_command and not gateway:
-            dialled = _Proxy(where.proxy_command)
+            dialled = _proxy(where)
         if dialled is not None:
             connection.connect_kwargs["sock"] = dialled
         connection.open()
     except (Unreachable, OSError, EOFError, paramiko.SSHException) as error:
         close(connection)
         reason = f"{where.user}@{where.host}:{where.port}: {_reason(error, where)}"
-        if isinstance(error, (KeyRefused, paramiko.BadHostKeyException)):
-            raise KeyRefused(reason, changed=not isinstance(error, KeyRefused)) from error
+        if isinstance(error, KeyRefused):
+            raise KeyRefused(reason, changed=error.changed) from error
         raise Unreachable(reason) from error
     transport = client.get_transport()
     assert transport is not None
-    transport.set_keepalive(KEEPALIVE)
+    every, unanswered = where.alive
+    transport.set_keepalive(every)
     if isinstance(transport.sock, socket.socket) and transport.sock.family != socket.AF_UNIX:
         # Without it, a peer that vanished is noticed only after a quarter of an hour. It counts from when something is
         # sent that nobody confirms; a sign of life is, when nothing else is.
-        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, (DEAD_AFTER - KEEPALIVE) * 1000)
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(unanswered - 1, 1) * every * 1000)
     return connection
 
 
@@ -159,13 +137,35 @@ class _Proxy(socket.socket):
         ours, theirs = socket.socketpair()
         super().__init__(fileno=ours.detach())
         with theirs:
-            self._program = subprocess.Popen(
-                ("sh", "-c", f"exec {command}"), stdin=theirs.fileno(), stdout=theirs.fileno(), start_new_session=True
-            )
+            self.program = _started(command, stdin=theirs.fileno(), stdout=theirs.fileno())
 
     def close(self) -> None:
-        self._program.terminate()
+        self.program.terminate()
         super().close()
+
+
+def _proxy(where: Endpoint) -> socket.socket:
+    """Raises OSError, also when a program that is to hand over a connection does not."""
+    assert where.proxy_command is not None
+    if not where.proxy_hands_over:
+        return _Proxy(where.proxy_command)
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            program = _started(where.proxy_command, stdin=subprocess.DEVNULL, stdout=theirs.fileno())
+        ours.settimeout(where.timeout)
+        try:
+            _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+        finally:
+            program.terminate()
+            program.wait()
+    if not descriptors:
+        raise OSError(None, "the ProxyCommand has handed over no connection, as ProxyUseFdpass asks of it")
+    return socket.socket(fileno=descriptors[0])
+
+
+def _started(command: str, *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(("sh", "-c", f"exec {command}"), stdin=stdin, stdout=stdout, start_new_session=True)
 
 
 @contextlib.contextmanager
@@ -178,7 +178,7 @@ def way_to(where: Endpoint, gateway: Connection | None) -> Iterator[Any]:
                 "direct-tcpip", (where.host, where.port), ("", 0), timeout=where.timeout
             )
         else:
-            way = _Proxy(where.proxy_command) if where.proxy_command else dial(where)
+            way = _proxy(where) if where.proxy_command else dial(where)
         if isinstance(way, OSError):
             raise way
         yield way
@@ -193,11 +193,6 @@ def _reason(error: Exception, where: Endpoint) -> str:
     """Why there is no connection, and what to do."""
     silent = f"no answer within {where.timeout} s: is the host up, and is this its address and port?"
     match error:
-        case paramiko.BadHostKeyException():
-            return (
-                f"THE HOST KEY HAS CHANGED: {fingerprint(error.key)} instead of {fingerprint(error.expected_key)}. "
-                "Someone may be in between. Only if you know why it changed:"
-            )
         case TimeoutError():
             return silent
         case OSError(errno=errno.ECONNREFUSED | errno.EHOSTUNREACH):

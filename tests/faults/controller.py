@@ -1,8 +1,7 @@
 """Rackhand's own command line with a halting agent: `python -m tests.faults.controller POINT deploy --host h …`.
 
 The product has no hook for this. What is changed is in this process alone: the agent that it sends has one module more
-(`halt.py`) and a line that installs it, and a silent peer counts as gone sooner, so that a cut network is noticed in
-seconds. POINT `-` stops nowhere.
+(`halt.py`) and a line that installs it. POINT `-` stops nowhere.
 """
 
 import io
@@ -12,15 +11,11 @@ from functools import cache
 from pathlib import Path
 
 from rackhand import cli, payload
-from rackhand.transport import ssh
 from tests.faults import halt
 
 #: Where the module goes in the agent's archive, and what is added to the module that the agent starts from.
 _MODULE, _MAIN = "rackhand/agent/halt.py", "rackhand/agent/main.py"
 _INSTALL = "\n\nfrom rackhand.agent import halt as _halt\n\n_halt.install({point!r}, Emitter, Channel)\n"
-
-#: Seconds, in the place of those in rackhand/transport/ssh.py.
-KEEPALIVE, DEAD_AFTER = 1, 4
 
 
 def halting(archive: bytes, point: str) -> bytes:
@@ -39,7 +34,6 @@ def main() -> int:
     point = sys.argv[1]
     original = payload.archive
     payload.archive = cache(lambda: halting(original(), point))
-    ssh.KEEPALIVE, ssh.DEAD_AFTER = KEEPALIVE, DEAD_AFTER
     sys.argv = ["invoke", *sys.argv[2:]]
     return cli.main()
 

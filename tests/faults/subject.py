@@ -58,6 +58,8 @@ class Subject:
             for app, worker in zip(places.APPS, ("sync", "uvicorn"), strict=True)
         }  # fmt: skip
         self.site.variables["rackhand_keep_releases"] = places.KEEP
+        # So that a cut network is noticed in seconds.
+        self.site.variables["ansible_ssh_extra_args"] = "-o ServerAliveInterval=1 -o ServerAliveCountMax=4"
         self.site.write()
         self._numbers = itertools.count(1)
         self._versions = itertools.cycle(VERSIONS[1:] + VERSIONS[:1])

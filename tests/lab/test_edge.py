@@ -12,6 +12,7 @@ import pytest
 import yaml
 from websockets.asyncio.client import connect
 
+from rackhand.agent import layout
 from rackhand.lab import Lab, LabHost
 from tests.lab.running import Running
 from tests.lab.site import Result, Site
@@ -22,19 +23,27 @@ APPS = Path(__file__).parent / "traffic_apps"
 TRAFFIC = [Traffic(app="fast", path="/fast")]
 NAMES = ("behind1", "behind2", "behind3")
 
+#: How many requests are sent to count connections.
+ASKED = 60
+
 #: Seconds after which the edge takes a host that does not answer for gone, in the middle of a request.
 SILENT = 15
 
 
 class EdgeSite(Site):
-    """The first host is the edge of the others."""
+    """The first host is the edge of the others, and keeps so many connections to them."""
+
+    keepalive = 0
 
     def write(self) -> None:
         edge, *others = self.hosts
         members = {"edge": [edge], "web": others}
         groups = {group: {"hosts": {name: self.hosts[name] for name in names}} for group, names in members.items()}
         connection = {key: value for key, value in self.variables.items() if key.startswith("ansible_")}
-        edges = {"rackhand_edge": {"to": "web"}, "rackhand_nginx": {"read_timeout": SILENT}}
+        edges = {
+            "rackhand_edge": {"to": "web", "keepalive": self.keepalive},
+            "rackhand_nginx": {"read_timeout": SILENT},
+        }
         files = {
             "hosts.yml": {"all": {"children": groups}},
             "group_vars/all.yml": connection,
@@ -58,6 +67,19 @@ class Served:
         """The instances that answer through the edge."""
         address = f"http://{self.edge.address}/fast/health"
         return {httpx.get(address, timeout=30).json()["instance"] for _ in range(12)}
+
+    def connections(self) -> int:
+        """How many the hosts have been asked for since they were booted."""
+        asked = "awk '/^Tcp: [0-9]/ { print $7 }' /proc/net/snmp"
+        return sum(int(host.run(["sh", "-c", asked]).stdout) for host in self.hosts.values())
+
+    def asked(self, method: str) -> int:
+        """How many connections the hosts are asked for by ASKED requests to the edge."""
+        before = self.connections()
+        with httpx.Client() as client:
+            for _ in range(ASKED):
+                assert client.request(method, f"http://{self.edge.address}/fast/echo").status_code == 200
+        return self.connections() - before
 
     def requests(self, name: str) -> int:
         """How many a host has got from elsewhere."""
@@ -147,6 +169,34 @@ def test_a_rolling_deploy_loses_nothing(served: Served) -> None:
     assert {kind for kind, count in tally.kinds.items() if count} >= {"get", "post", "kept get", "kept post", "upload"}
     assert len(served.answered()) == 3
     assert not served.answered() & before
+
+
+def test_connections_that_are_kept(served: Served) -> None:
+    """For what may be asked twice alone; and a rolling deploy loses nothing with them either. A host that is drained
+    has them closed, so that it gets no request on one."""
+    served.site.keepalive = 16
+    served.site.write()
+    try:
+        served.site.deploy("edge1")
+        kept, new = served.asked("GET"), served.asked("POST")
+        assert kept < ASKED / 2, "most requests should find a connection"
+        assert new >= ASKED, "a request that may not be asked twice should have a connection of its own"
+        for host in served.hosts.values():
+            host.run(["touch", layout.DRAINED])
+            direct = httpx.get(f"http://{host.address}/fast/health")
+            assert direct.headers.get_list("connection") == ["keep-alive"]
+        assert served.asked("GET") > ASKED / 2, "a host that is drained should have its connections closed"
+        for host in served.hosts.values():
+            host.run(["rm", layout.DRAINED])
+        served.change()
+        result, tally, _ = rolled(served, Load(served.edge.address, TRAFFIC))
+        print(tally)
+        assert result.code == 0, result
+        assert not tally.lost, tally
+    finally:
+        served.site.keepalive = 0
+        served.site.write()
+        served.site.deploy("edge1")
 
 
 def test_a_host_that_loses_power_while_it_changes(served: Served) -> None:

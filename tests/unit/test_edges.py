@@ -69,7 +69,18 @@ def test_requests_are_kept_away_as_long_as_others_take_them() -> None:
         ("to: web", "to: wep", "edge1", "hosts.yml:8: rackhand_edge.to: no group of the inventory has the name 'wep'"),
         ("{to: web}", "web", "edge1", "hosts.yml:8: rackhand_edge: should be a mapping, got 'web'"),
         ("{to: web}", "{}", "edge1", "hosts.yml:8: rackhand_edge: to is missing"),
-        ("to: web", "to: web, port: 80", "edge1", "hosts.yml:8: rackhand_edge.port: unknown key: there are to"),
+        (
+            "to: web",
+            "to: web, port: 80",
+            "edge1",
+            "hosts.yml:8: rackhand_edge.port: unknown key: there are keepalive, to",
+        ),
+        (
+            "to: web",
+            "to: web, keepalive: true",
+            "edge1",
+            "hosts.yml:8: rackhand_edge.keepalive: should be a whole number, got true",
+        ),
         ("to: web", "to: edge", "edge1", "the host is in the group edge itself: it would pass requests on to itself"),
         ("ansible_host: 192.0.2.11", "", "edge1", "rackhand_edge.to: web1 has no IP address: set its rackhand_address"),
         (
@@ -108,6 +119,12 @@ def test_the_site_of_an_edge() -> None:
     of = target()
     edge = Edge(to="web", hosts=(("web1", "192.0.2.11"), ("web2", "2001:db8::12")))
     check("nginx.conf.edge", site(replace(of, settings=replace(of.settings, edge=edge))))
+
+
+def test_the_site_of_an_edge_that_keeps_connections(tmp_path: Path) -> None:
+    of = target()
+    found = settings(tmp_path, HOSTS.replace("to: web", "to: web, keepalive: 16"), "edge1").edge
+    check("nginx.conf.edge_kept", site(replace(of, settings=replace(of.settings, edge=found))))
 
 
 def test_the_site_of_a_host_behind_edges() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,9 +12,10 @@ import paramiko
 import pytest
 
 from rackhand.settings import ConnectionSettings
-from rackhand.transport import Unreachable, ssh
+from rackhand.transport import Unreachable
 from rackhand.transport.endpoint import Endpoint, endpoint
 from rackhand.transport.host_keys import write
+from rackhand.transport.known_hosts import known
 from rackhand.transport.marked_keys import refuse_revoked
 
 
@@ -44,7 +46,7 @@ def test_lines_of_any_form(key: Path, tmp_path: Path) -> None:
     nonsense = f"nonsense\nother ssh-ed25519 AAAA\nother ssh-ed25519 AAA\nother unknown-kind {data}\n\n @revoked x\n"
     file.write_text(f"{nonsense}h.example\t{kind}  {data} comment\n")
     where = host(f"UserKnownHostsFile={file}", "HashKnownHosts=no")
-    assert [known.get_base64() for _, known in ssh.known_keys(where) if known.get_base64() == data] == [data]
+    assert [(line.origin, line.blob) for line in known(where)] == [(str(file), base64.b64decode(data))]
     keygen("-t", "ed25519", "-N", "", "-f", tmp_path / "new")
     new = paramiko.PKey.from_path(tmp_path / "new")
     write(where, [new])

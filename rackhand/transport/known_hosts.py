@@ -1,0 +1,163 @@
+"""What is known of the keys of hosts: from the files of known hosts, and from the program that SSH's configuration has
+asked besides them (KnownHostsCommand). Read as OpenSSH reads it: what makes no sense is passed over."""
+
+from __future__ import annotations
+
+import base64
+import fnmatch
+import hashlib
+import subprocess
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import paramiko
+from paramiko.pkey import PublicBlob
+
+from rackhand.transport import Unreachable
+from rackhand.transport.endpoint import Endpoint, expanded
+
+#: Whose key it is: the host's, that of an authority whose certificates are believed, or one that nobody is to believe.
+Mark = Literal["", "@cert-authority", "@revoked"]
+
+#: Seconds for the program that is asked.
+_PATIENCE = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A key that is known of a host, with the file that has it, or the name of the option whose program has said it."""
+
+    origin: str
+    mark: Mark
+    kind: str
+    blob: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    mark: Mark
+    names: str
+    kind: str
+    blob: bytes
+
+
+def known(where: Endpoint, shown: paramiko.PKey | None = None) -> list[Known]:
+    """What is known of a host: once it has shown a key, or, without one, before. Raises Unreachable."""
+    with _reading:  # once for all hosts
+        found = [*_from_files(where.known_hosts, where.known_as)]
+    if where.known_hosts_command:
+        found += _of(where.known_as, "KnownHostsCommand", _parsed(_answer(_asked(where, shown))))
+    return found
+
+
+def fingerprint(blob: bytes) -> str:
+    """Of a key, as ssh-keygen shows it."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+
+
+def public_blob(key: str) -> PublicBlob | None:
+    """The key on a line; None where there is none."""
+    try:
+        return PublicBlob.from_string(key)
+    except ValueError:
+        return None
+
+
+def forget() -> None:
+    """Has the files read again."""
+    _from_files.cache_clear()
+    _lines.cache_clear()
+
+
+_reading = threading.Lock()
+
+
+@cache
+def _from_files(files: tuple[str, ...], name: str) -> tuple[Known, ...]:
+    return tuple(known for file in files for known in _of(name, file, _lines(file)))
+
+
+@cache
+def _lines(file: str) -> tuple[_Line, ...]:
+    try:
+        return tuple(_parsed(Path(file).read_text(errors="replace")))
+    except OSError:  # as OpenSSH does
+        return ()
+
+
+def _of(name: str, origin: str, lines: Iterable[_Line]) -> Iterator[Known]:
+    for line in lines:
+        if _meant(name, line.names):
+            yield Known(origin=origin, mark=line.mark, kind=line.kind, blob=line.blob)
+
+
+def _parsed(text: str) -> Iterator[_Line]:
+    marks: dict[str, Mark] = {"@cert-authority": "@cert-authority", "@revoked": "@revoked"}
+    for line in text.splitlines():
+        words = line.split(None, 1)
+        mark = marks.get(words[0]) if words else None
+        if mark:
+            words = words[1].split(None, 1)
+        if len(words) == 2 and not words[0].startswith(("#", "@")) and (key := public_blob(words[1])):
+            yield _Line(mark=mark or "", names=words[0], kind=key.key_type, blob=key.key_blob)
+
+
+def _meant(name: str, names: str) -> bool:
+    """As OpenSSH reads names: with wildcards, hashed, or excluded with an exclamation mark."""
+    meant = False
+    for pattern in names.split(","):
+        if _fits(pattern.removeprefix("!"), name):
+            if pattern.startswith("!"):
+                return False
+            meant = True
+    return meant
+
+
+def _fits(pattern: str, name: str) -> bool:
+    if "*" in pattern or "?" in pattern:
+        return fnmatch.fnmatchcase(name.lower(), pattern.lower().replace("[", "[[]"))
+    return same_name(pattern, name)
+
+
+def same_name(written: str, name: str) -> bool:
+    """Whether a name on a line, which may be hashed, is this one."""
+    if not written.startswith("|1|"):
+        return written.lower() == name.lower()
+    try:
+        return paramiko.HostKeys.hash_host(name, written) == written
+    except (ValueError, IndexError, AssertionError):  # no hash
+        return False
+
+
+def _asked(where: Endpoint, shown: paramiko.PKey | None) -> tuple[str, ...]:
+    """The command: before the host has shown a key, it is asked which kind to prefer."""
+    tokens = {"H": where.known_as, "I": "ORDER", "t": "NONE", "K": "NONE", "f": "NONE"}
+    if shown is not None:
+        key = {"t": shown.get_name(), "K": shown.get_base64(), "f": fingerprint(shown.asbytes())}
+        tokens |= {"I": "HOSTNAME", **key}
+    return tuple(expanded(word, tokens) for word in where.known_hosts_command)
+
+
+@cache
+def _answer(command: tuple[str, ...]) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PATIENCE,
+            check=False,
+            start_new_session=True,  # so that Ctrl-C reaches the controller alone
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unreachable(f"KnownHostsCommand: {error}") from error
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise Unreachable(f"KnownHostsCommand: {command[0]} ended with {done.returncode}: {said}")
+    return done.stdout
