@@ -118,10 +118,10 @@ def test_no_secret_is_seen(site: Site, keeper: LabHost, tmp_path: Path) -> None:
     records = set((PROJECT / ".runs").glob("*"))
     printed: dict[str, Result] = {}
 
-    def run(code: int, *arguments: str) -> None:
+    def run(code: int, name: str, *arguments: str) -> None:
         options = ["--host", "keeper", "--vault-password-file", str(tmp_path / "word")]
-        result = printed[" ".join(arguments)] = site.invoke(*arguments, *options, environment=here)
-        assert result.code == code, (arguments, result.out, result.err)
+        result = printed[" ".join((name, *arguments))] = site.invoke(name, *options, *arguments, environment=here)
+        assert result.code == code, (name, arguments, result.out, result.err)
 
     with Watch() as watch:
         run(0, "plan")
@@ -134,13 +134,21 @@ def test_no_secret_is_seen(site: Site, keeper: LabHost, tmp_path: Path) -> None:
         run(0, "releases", "--json")
         run(0, "facts")
         run(0, "smoke", "--json")
+        run(0, "logs", "--app", "one")
+        run(0, "exec", "--shell", "cat /opt/rackhand/apps/one/releases/*/env")
+        run(0, "advise")
+        run(0, "inventory")
+        for name in ("of_database", "token", "ansible_password", "ansible_become_password", "apps", "unused"):
+            run(0, "inventory", "--blame", name)
         wrong_sudo(site)
         run(4, "facts", "--json")
     # What is looked through has what it is looked through for.
     assert any("rackhand" in line and "sudo" in line for line in watch.seen)
-    for command in ("deploy --diff", "deploy --json"):
+    for command in ("deploy --diff", "deploy --json", "logs --app one"):
         assert "cannot use" in printed[command].out, printed[command].out
         assert MASK in printed[command].out.partition("cannot use")[2]
+    (shown,) = (result.out for command, result in printed.items() if command.startswith("exec"))
+    assert f"CLEAR={MASK}" in shown.replace('"', ""), shown
 
     for command, result in printed.items():
         assert COMMON not in result.out + result.err, f"{command}: {result.out} {result.err}"
