@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Collection
 from functools import cache
 
@@ -10,6 +9,7 @@ import paramiko
 
 from rackhand.transport import Unreachable
 from rackhand.transport.endpoint import ALGORITHMS, Endpoint
+from rackhand.transport.programs import ask
 
 # Other names of the same.
 _ALIASES = {"curve25519-sha256@libssh.org": "curve25519-sha256"}
@@ -55,5 +55,4 @@ def _allowed(name: str, allowed: Collection[str]) -> bool:
 @cache
 def _key_exchanges() -> Collection[str]:
     """Those that OpenSSH knows here."""
-    done = subprocess.run(("ssh", "-Q", "kex"), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    return done.stdout.split()
+    return ask(("ssh", "-Q", "kex")).stdout.split()

@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from rackhand.errors import UserError
 from rackhand.settings import ConnectionSettings
+from rackhand.transport.programs import ask
 
 #: Of paramiko's names for what a connection is made of, the options of OpenSSH that name the algorithms.
 ALGORITHMS = {
@@ -253,15 +253,7 @@ def _ask_ssh(arguments: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     program = shutil.which("ssh")
     if program is None:
         raise UserError("the program ssh is missing: install OpenSSH's client (Debian: apt-get install openssh-client)")
-    done = subprocess.run(
-        (program, "-G", *arguments),
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=30,
-        check=False,
-        start_new_session=True,  # so that Ctrl-C reaches the controller alone
-    )
+    done = ask((program, "-G", *arguments))
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or [f"ssh -G ended with {done.returncode}"])[0]
         raise UserError(f"ssh does not accept the connection settings of {arguments[-1]}: {said}")

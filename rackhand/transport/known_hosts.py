@@ -19,12 +19,10 @@ from paramiko.pkey import PublicBlob
 
 from rackhand.transport import Unreachable
 from rackhand.transport.endpoint import Endpoint, expanded
+from rackhand.transport.programs import ask
 
 #: Whose key it is: the host's, that of an authority whose certificates are believed, or one that nobody is to believe.
 Mark = Literal["", "@cert-authority", "@revoked"]
-
-#: Seconds for the program that is asked.
-_PATIENCE = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +66,9 @@ def public_blob(key: str) -> PublicBlob | None:
 
 
 def forget() -> None:
-    """Has the files read again."""
-    _from_files.cache_clear()
-    _lines.cache_clear()
+    """Has the files read, and the program asked, again."""
+    for read in (_from_files, _lines, _answer):
+        read.cache_clear()
 
 
 _reading = threading.Lock()
@@ -98,12 +96,11 @@ def _of(name: str, origin: str, lines: Iterable[_Line]) -> Iterator[Known]:
 def _parsed(text: str) -> Iterator[_Line]:
     marks: dict[str, Mark] = {"@cert-authority": "@cert-authority", "@revoked": "@revoked"}
     for line in text.splitlines():
-        words = line.split(None, 1)
-        mark = marks.get(words[0]) if words else None
-        if mark:
-            words = words[1].split(None, 1)
-        if len(words) == 2 and not words[0].startswith(("#", "@")) and (key := public_blob(words[1])):
-            yield _Line(mark=mark or "", names=words[0], kind=key.key_type, blob=key.key_blob)
+        first, *rest = line.split(None, 1) or [""]
+        mark = marks.get(first, "")
+        names, *key = ("".join(rest) if mark else line).split(None, 1) or [""]
+        if not names.startswith(("#", "@")) and (blob := public_blob("".join(key))):
+            yield _Line(mark=mark, names=names, kind=blob.key_type, blob=blob.key_blob)
 
 
 def _meant(name: str, names: str) -> bool:
@@ -145,16 +142,7 @@ def _asked(where: Endpoint, shown: paramiko.PKey | None) -> tuple[str, ...]:
 @cache
 def _answer(command: tuple[str, ...]) -> str:
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_PATIENCE,
-            check=False,
-            start_new_session=True,  # so that Ctrl-C reaches the controller alone
-        )
+        done = ask(command)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unreachable(f"KnownHostsCommand: {error}") from error
     if done.returncode != 0:

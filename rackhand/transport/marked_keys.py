@@ -4,7 +4,6 @@ revoked ones, also in the file that SSH's configuration names for them (RevokedH
 from __future__ import annotations
 
 import fnmatch
-import subprocess
 import tempfile
 import time
 from base64 import b64encode
@@ -20,6 +19,7 @@ from paramiko.pkey import PublicBlob
 from rackhand.transport import Unreachable
 from rackhand.transport.endpoint import Endpoint
 from rackhand.transport.known_hosts import Mark, known, public_blob
+from rackhand.transport.programs import ask
 
 # How a list of revoked keys that ssh-keygen has made begins: see PROTOCOL.krl of OpenSSH.
 _KRL = b"SSHKRL\n"
@@ -54,13 +54,7 @@ def _listed(file: str, shown: Collection[bytes], key: paramiko.PKey) -> bool:
     with tempfile.NamedTemporaryFile("w", prefix="rackhand-") as asked:
         asked.write(f"{paramiko.Message(blob).get_text()} {b64encode(blob).decode()}\n")
         asked.flush()
-        done = subprocess.run(
-            ("ssh-keygen", "-Qf", file, asked.name),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            start_new_session=True,  # so that Ctrl-C reaches the controller alone
-        )
+        done = ask(("ssh-keygen", "-Qf", file, asked.name))
     return done.returncode != 0
 
 

@@ -44,7 +44,7 @@ def host(lab: Lab) -> LabHost:
     """With keys of all kinds."""
     (host,) = lab.up(["keyed"])
     host.run(["ssh-keygen", "-A"])
-    host.run(["systemctl", "reload", "ssh"])
+    host.run(["systemctl", "restart", "ssh"])  # returns once it listens, unlike `reload`
     return host
 
 

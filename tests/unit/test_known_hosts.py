@@ -43,7 +43,9 @@ def test_lines_of_any_form(key: Path, tmp_path: Path) -> None:
     """What makes no sense is passed over; tabs and several blanks are blanks. A new key takes the old one's place."""
     kind, data = line(key).split()[:2]
     file = tmp_path / "known"
-    nonsense = f"nonsense\nother ssh-ed25519 AAAA\nother ssh-ed25519 AAA\nother unknown-kind {data}\n\n @revoked x\n"
+    nonsense = (
+        f"nonsense\n@revoked\nother ssh-ed25519 AAAA\nother ssh-ed25519 AAA\nother unknown-kind {data}\n\n @revoked x\n"
+    )
     file.write_text(f"{nonsense}h.example\t{kind}  {data} comment\n")
     where = host(f"UserKnownHostsFile={file}", "HashKnownHosts=no")
     assert [(line.origin, line.blob) for line in known(where)] == [(str(file), base64.b64decode(data))]
