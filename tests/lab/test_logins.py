@@ -87,13 +87,18 @@ def hosts(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Hosts:
     gate.run(["sh", "-c", "cat > /etc/ssh/users_ca.pub"], input=authority.with_suffix(".pub").read_text())
     gate.run(["sh", "-c", "cat > /etc/ssh/sshd_config.d/logins.conf"], input=SSHD)
     gate.run(["ssh-keygen", "-A"])
-    gate.run(["systemctl", "reload", "ssh"])
+    restart_sshd(gate)
     allow(gate, "twice", public(hosts.key("one")))
     allow(gate, "by_way", public(hosts.key("one")))
     allow(gate, "keyed", public(hosts.key("locked", passphrase="a phrase")))
     for badge in (hosts.key("badge"), hosts.key("badge_rsa", kind="rsa")):
         run("ssh-keygen", "-q", "-s", authority, "-I", "somebody", "-n", "certified", public_file(badge))
     return hosts
+
+
+def restart_sshd(host: LabHost) -> None:
+    """Returns once it listens with its new configuration, unlike a reload; as often as one likes."""
+    host.run(["sh", "-c", "systemctl reset-failed ssh && systemctl restart ssh"])
 
 
 def host_of(guest: LabHost) -> str:
@@ -451,7 +456,7 @@ def test_a_host_that_an_authority_vouches_for(site: Site, hosts: Hosts, known: P
     hosts.gate.run(["sh", "-c", "cat > /etc/ssh/host-cert.pub"], input=certificate)
     line = "HostCertificate /etc/ssh/host-cert.pub\n"
     hosts.gate.run(["sh", "-c", "cat > /etc/ssh/sshd_config.d/certificate.conf"], input=line)
-    hosts.gate.run(["systemctl", "reload", "ssh"])
+    restart_sshd(hosts.gate)
     known.parent.mkdir()
     known.write_text(f"@cert-authority *.example,!not.example {public(authority)}")
     site.variables["ansible_ssh_common_args"] += " -o HostKeyAlias=gate.example"
@@ -466,7 +471,7 @@ def test_a_host_that_an_authority_vouches_for(site: Site, hosts: Hosts, known: P
             refused(result, f"the host key is not known (the host's certificate {problem}")
     finally:
         hosts.gate.run(["rm", "/etc/ssh/sshd_config.d/certificate.conf"])
-        hosts.gate.run(["systemctl", "reload", "ssh"])
+        restart_sshd(hosts.gate)
 
 
 def test_a_revoked_key(site: Site, hosts: Hosts, known: Path) -> None:
