@@ -1,9 +1,10 @@
 """Invoke's program with Rackhand's exit codes: bad options and bad input end with 5, Ctrl-C with 99."""
 
+import contextlib
 import os
 import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import rackhand.quick_start  # noqa: F401  # before Invoke
 
@@ -14,9 +15,7 @@ from invoke.program import Program
 
 from rackhand import PROJECT, __version__
 from rackhand.errors import UserError
-
-BAD_INPUT = 5
-INTERRUPTED = 99
+from rackhand.exit_codes import BAD_INPUT, INTERRUPTED
 
 
 class _Config(Config):
@@ -41,16 +40,31 @@ class _Program(Program):
         self.executing = True
         # A polite request to end, or a terminal that is closed, is an interrupt, so that all is put back in order.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-            signal.signal(signal.SIGHUP, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler)
         try:
             super().execute()
         except KeyboardInterrupt:
             raise Exit("interrupted", code=INTERRUPTED) from None
 
 
-def main() -> int:
-    """Runs one command line and returns its exit code."""
+def main() -> NoReturn:
+    """Runs one command line, and ends this process with its exit code."""
+    try:
+        code = run()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    # At once: threads that a command leaves behind, as after Ctrl-C, would otherwise be ended by the interpreter, and
+    # one that is just loading a library written in Rust would take the process down with it.
+    os._exit(code)
+
+
+def run() -> int:
+    """Runs one command line, and returns its exit code or raises SystemExit with it."""
     program = _Program(name="Rackhand", version=__version__, binary="inv[oke]", config_class=_Config)
     try:
         program.run()

@@ -26,6 +26,7 @@ from rackhand.cautions import cautions, shortages
 from rackhand.conversation import Conversation, Event, who
 from rackhand.edges import behind
 from rackhand.errors import UserError
+from rackhand.exit_codes import INTERRUPTED
 from rackhand.fleet import Fleet
 from rackhand.history import code, step_before
 from rackhand.inventory import Inventory, Vault, did_you_mean, load_inventory
@@ -41,8 +42,6 @@ from rackhand.vault_passwords import passwords
 if TYPE_CHECKING:
     from rackhand.agent.plan import Plan
     from rackhand.tags import Selection
-
-INTERRUPTED = 99
 
 #: Seconds within which signals count as one interrupt: a terminal and a wrapper may both pass on the same Ctrl-C.
 ONE_INTERRUPT = 0.5

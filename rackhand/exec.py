@@ -8,8 +8,8 @@ from typing import Any
 from rackhand.commands import Options, gather, new_run
 from rackhand.conversation import Conversation, who
 from rackhand.errors import UserError
+from rackhand.exit_codes import FAILED
 from rackhand.output.printable import printable
-from rackhand.report import FAILED
 from rackhand.settings import HostSettings
 from rackhand.views import complain, json_lines
 

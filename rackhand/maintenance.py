@@ -6,7 +6,7 @@ from typing import Any
 from rackhand.commands import Options, apps_of, gather, hosts, new_run
 from rackhand.conversation import Conversation, who
 from rackhand.errors import UserError
-from rackhand.report import FAILED
+from rackhand.exit_codes import FAILED
 from rackhand.settings import HostSettings
 from rackhand.tables import table
 from rackhand.views import complain, json_lines

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from rackhand.exit_codes import FAILED, INTERRUPTED, UNREACHABLE
+
 Event = Mapping[str, Any]
 
 #: How far a host has come; "held" waits for the canary, and "queued" is behind another run. After "uploading" these are
@@ -33,8 +35,6 @@ Outcome = Literal["ok", "failed", "undone", "unreachable", "lost", "interrupted"
 #: Phases in which the host has not been sent a plan; in the first ones nobody is at work there.
 IDLE: tuple[Phase, ...] = ("waiting", "held")
 _UNASKED: tuple[Phase, ...] = (*IDLE, "connecting", "planning")
-
-FAILED, UNREACHABLE, INTERRUPTED = 2, 4, 99
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ import paramiko
 
 from rackhand.commands import Options, hosts
 from rackhand.errors import UserError
+from rackhand.exit_codes import FAILED, UNREACHABLE
 from rackhand.output.printable import printable
-from rackhand.report import FAILED, UNREACHABLE
 from rackhand.settings import ConnectionSettings
 from rackhand.transport import Unreachable
 from rackhand.transport.endpoint import Endpoint, dial, endpoint

@@ -15,7 +15,6 @@ from rackhand import PROJECT, tuning_file
 from rackhand.bundle import Bundle, bundle
 from rackhand.candidates import Setting, best, settings
 from rackhand.commands import (
-    INTERRUPTED,
     Options,
     Run,
     apps_of,
@@ -26,13 +25,13 @@ from rackhand.commands import (
 )
 from rackhand.conversation import Conversation, Event
 from rackhand.errors import UserError
+from rackhand.exit_codes import FAILED, INTERRUPTED
 from rackhand.fleet import Fleet
 from rackhand.inventory import Inventory, shown
 from rackhand.job import Blob, Job
 from rackhand.output.curve import Found, curve, progress
 from rackhand.output.printable import printable
 from rackhand.profile import profile
-from rackhand.report import FAILED
 from rackhand.rollout import Pace, Rollout
 from rackhand.settings import App, HostSettings, resolve_workers
 

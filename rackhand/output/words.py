@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from rackhand.report import INTERRUPTED, Event, HostReport, Report
+from rackhand.exit_codes import INTERRUPTED
+from rackhand.report import Event, HostReport, Report
 
 Tone = Literal["", "ok", "changed", "failed", "quiet", "added", "removed"]
 #: The parts of one line, in order.

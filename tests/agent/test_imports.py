@@ -101,7 +101,7 @@ import json, sys
 from rackhand import cli
 sys.argv = ["invoke", *sys.argv[1:]]
 try:
-    cli.main()
+    cli.run()
 except SystemExit:
     pass
 print(json.dumps(sorted(sys.modules)))

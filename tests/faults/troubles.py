@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rackhand.exit_codes import FAILED
 from rackhand.lab import LabHost
-from rackhand.report import FAILED
 from tests.faults import boundary, places
 from tests.faults.case import Case
 from tests.faults.faults import REACHES, disturbed

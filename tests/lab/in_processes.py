@@ -12,4 +12,4 @@ if __name__ == "__main__":
     fleet.HOSTS_PER_PROCESS = 1
     os.sched_getaffinity = lambda _: {0, 1}
     sys.argv[0] = "invoke"
-    sys.exit(cli.main())
+    cli.main()
