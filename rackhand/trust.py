@@ -63,11 +63,11 @@ def _way(where: Endpoint) -> list[Endpoint]:
 def _pin(who: str, where: Endpoint, keys: Sequence[paramiko.PKey], fingerprints: Sequence[str], replace: bool) -> bool:
     """Returns whether the host's key is known afterwards."""
     from rackhand.transport import host_keys
-    from rackhand.transport.known_hosts import known
+    from rackhand.transport.known_hosts import KnownHosts
 
     address = where.known_as
     shown = {key.get_name(): key.asbytes() for key in keys}
-    mine = [line for line in known(where) if not line.mark]
+    mine = [line for line in KnownHosts(where).known() if not line.mark]
     different = [line for line in mine if shown.get(line.kind) != line.blob]
     if len(different) < len(mine) and not any(line.kind in shown for line in different):
         same = ", ".join(dict.fromkeys(_shown(line.kind, line.blob) for line in mine if line not in different))

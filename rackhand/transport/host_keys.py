@@ -11,7 +11,7 @@ from fabric import Connection
 
 from rackhand.transport import Unreachable, algorithms
 from rackhand.transport.endpoint import Endpoint
-from rackhand.transport.known_hosts import forget, same_name
+from rackhand.transport.known_hosts import KnownHosts, same_name
 from rackhand.transport.marked_keys import refuse_revoked
 from rackhand.transport.ssh import way_to
 
@@ -39,7 +39,7 @@ def _offered(
             transport.banner_timeout = where.timeout + 5
             transport.start_client(timeout=where.timeout)
             key = transport.get_remote_server_key()
-            refuse_revoked(where, key)
+            refuse_revoked(KnownHosts(where), key)
             return key
         except paramiko.SSHException as error:
             if "no acceptable host key" in str(error):
@@ -74,7 +74,6 @@ def write(where: Endpoint, keys: Iterable[paramiko.PKey]) -> Path:
     except BaseException:
         os.unlink(coming)
         raise
-    forget()
     return file
 
 

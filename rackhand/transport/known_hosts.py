@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import fnmatch
 import hashlib
+import os
 import subprocess
 import threading
 from collections.abc import Iterable, Iterator
@@ -43,13 +44,29 @@ class _Line:
     blob: bytes
 
 
-def known(where: Endpoint, shown: paramiko.PKey | None = None) -> list[Known]:
-    """What is known of a host: once it has shown a key, or, without one, before. Raises Unreachable."""
-    with _reading:  # once for all hosts
-        found = [*_from_files(where.known_hosts, where.known_as)]
-    if where.known_hosts_command:
-        found += _of(where.known_as, "KnownHostsCommand", _parsed(_answer(_asked(where, shown))))
-    return found
+class KnownHosts:
+    """What is known of a host, for one connection to it."""
+
+    def __init__(self, where: Endpoint) -> None:
+        self.where = where
+        self._found: dict[bytes | None, tuple[Known, ...]] = {}
+
+    def known(self, shown: paramiko.PKey | None = None) -> tuple[Known, ...]:
+        """All lines that are meant for the host: once it has shown a key, or, without one, before. Raises
+        Unreachable."""
+        key = None if shown is None else shown.asbytes()
+        if key not in self._found:
+            self._found[key] = tuple(self._read(shown))
+        return self._found[key]
+
+    def _read(self, shown: paramiko.PKey | None) -> Iterator[Known]:
+        name = self.where.known_as
+        for file in self.where.known_hosts:
+            with _reading:  # once for all hosts
+                lines = _lines(file, _writing(file))
+            yield from _of(name, file, lines)
+        if self.where.known_hosts_command:
+            yield from _of(name, "KnownHostsCommand", _parsed(_answer(_asked(self.where, shown))))
 
 
 def fingerprint(blob: bytes) -> str:
@@ -65,26 +82,24 @@ def public_blob(key: str) -> PublicBlob | None:
         return None
 
 
-def forget() -> None:
-    """Has the files read, and the program asked, again."""
-    for read in (_from_files, _lines, _answer):
-        read.cache_clear()
-
-
 _reading = threading.Lock()
 
 
 @cache
-def _from_files(files: tuple[str, ...], name: str) -> tuple[Known, ...]:
-    return tuple(known for file in files for known in _of(name, file, _lines(file)))
-
-
-@cache
-def _lines(file: str) -> tuple[_Line, ...]:
+def _lines(file: str, writing: object) -> tuple[_Line, ...]:
+    """Of a file as it was written, since a process may outlive that."""
     try:
         return tuple(_parsed(Path(file).read_text(errors="replace")))
     except OSError:  # as OpenSSH does
         return ()
+
+
+def _writing(file: str) -> object:
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _of(name: str, origin: str, lines: Iterable[_Line]) -> Iterator[Known]:
@@ -139,7 +154,6 @@ def _asked(where: Endpoint, shown: paramiko.PKey | None) -> tuple[str, ...]:
     return tuple(expanded(word, tokens) for word in where.known_hosts_command)
 
 
-@cache
 def _answer(command: tuple[str, ...]) -> str:
     try:
         done = ask(command)

@@ -18,7 +18,7 @@ from rackhand.settings import ConnectionSettings
 from rackhand.transport import FAREWELL, START, KeyRefused, Lost, Stream, Unreachable, algorithms
 from rackhand.transport.authentication import Authentication
 from rackhand.transport.endpoint import Endpoint, dial
-from rackhand.transport.known_hosts import fingerprint, known
+from rackhand.transport.known_hosts import KnownHosts, fingerprint
 from rackhand.transport.marked_keys import doubt
 from rackhand.transport.sudo import Sudo
 
@@ -30,15 +30,15 @@ class _Check(paramiko.MissingHostKeyPolicy):
     """paramiko is told of no host key, and so has each one checked here. A key is believed if it is known, or if an
     authority that is known vouches for it."""
 
-    def __init__(self, where: Endpoint) -> None:
-        self._where = where
+    def __init__(self, hosts: KnownHosts) -> None:
+        self._hosts = hosts
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        lines = known(self._where, key)
+        lines = self._hosts.known(key)
         own = [line for line in lines if not line.mark]
         if any(line.blob == key.asbytes() for line in own):
             return
-        why = doubt(self._where, key) if any(line.mark == "@cert-authority" for line in lines) else ""
+        why = doubt(self._hosts, key) if any(line.mark == "@cert-authority" for line in lines) else ""
         if why is None:
             return
         shown = fingerprint(key.asbytes())
@@ -60,9 +60,9 @@ class _Check(paramiko.MissingHostKeyPolicy):
 class _Transport(paramiko.Transport):
     """Asks the host first for a key of a kind that is known of it; else, where an authority is, for a certificate."""
 
-    def __init__(self, sock: Any, where: Endpoint, **options: Any) -> None:
+    def __init__(self, sock: Any, hosts: KnownHosts, **options: Any) -> None:
         super().__init__(sock, **options)
-        lines = known(where)
+        lines = hosts.known()
         self._own = {name for line in lines if not line.mark for name in algorithms.of_key(line.kind)}
         self._authority = any(line.mark == "@cert-authority" for line in lines)
 
@@ -84,6 +84,7 @@ def connect(where: Endpoint, dialled: socket.socket | OSError | None) -> Connect
 
 def open_one(where: Endpoint, gateway: Connection | None, dialled: socket.socket | OSError | None) -> Connection:
     """A connection, through this jump host or over what was dialled. Raises Unreachable."""
+    hosts = KnownHosts(where)
     # Fabric reads no configuration of its own: `ssh -G` has resolved it, with what Fabric does not know.
     connection = Connection(
         where.host,
@@ -93,8 +94,8 @@ def open_one(where: Endpoint, gateway: Connection | None, dialled: socket.socket
         connect_timeout=where.timeout,
         config=Config(overrides={"load_ssh_configs": False}, lazy=True),
         connect_kwargs={
-            "auth_strategy": Authentication(where),
-            "transport_factory": partial(_Transport, where=where),
+            "auth_strategy": Authentication(hosts),
+            "transport_factory": partial(_Transport, hosts=hosts),
             "compress": where.compress,
             "banner_timeout": where.timeout + 5,  # longer, so that of silence the first one speaks
             "auth_timeout": where.timeout + 20,
@@ -102,7 +103,7 @@ def open_one(where: Endpoint, gateway: Connection | None, dialled: socket.socket
         },
     )
     client: paramiko.SSHClient = connection.client
-    client.set_missing_host_key_policy(_Check(where))
+    client.set_missing_host_key_policy(_Check(hosts))
     try:
         connection.connect_kwargs["disabled_algorithms"] = algorithms.disabled(where)
         if isinstance(dialled, OSError):

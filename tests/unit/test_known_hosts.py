@@ -15,7 +15,7 @@ from rackhand.settings import ConnectionSettings
 from rackhand.transport import Unreachable
 from rackhand.transport.endpoint import Endpoint, endpoint
 from rackhand.transport.host_keys import write
-from rackhand.transport.known_hosts import known
+from rackhand.transport.known_hosts import KnownHosts
 from rackhand.transport.marked_keys import refuse_revoked
 
 
@@ -48,11 +48,21 @@ def test_lines_of_any_form(key: Path, tmp_path: Path) -> None:
     )
     file.write_text(f"{nonsense}h.example\t{kind}  {data} comment\n")
     where = host(f"UserKnownHostsFile={file}", "HashKnownHosts=no")
-    assert [(line.origin, line.blob) for line in known(where)] == [(str(file), base64.b64decode(data))]
+    assert [(line.origin, line.blob) for line in KnownHosts(where).known()] == [(str(file), base64.b64decode(data))]
     keygen("-t", "ed25519", "-N", "", "-f", tmp_path / "new")
     new = paramiko.PKey.from_path(tmp_path / "new")
     write(where, [new])
     assert file.read_text() == f"{nonsense}h.example {kind} {new.get_base64()}\n"
+
+
+def test_what_was_written_since_counts(key: Path, tmp_path: Path) -> None:
+    """For the next connection of a process that lives on, as the workers of a cluster do."""
+    file = tmp_path / "known"
+    where = host(f"UserKnownHostsFile={file}")
+    assert KnownHosts(where).known() == ()
+    for name, count in (("other.example", 0), ("*.example", 1), ("!h.example,*.example", 0), ("H.example", 1)):
+        file.write_text(f"{name} {line(key)}\n")
+        assert len(KnownHosts(where).known()) == count, name
 
 
 def as_list(key: Path, file: Path) -> None:
@@ -70,12 +80,12 @@ def test_revoked_host_keys(key: Path, tmp_path: Path, revoke: Callable[[Path, Pa
     file = tmp_path / "gone"
     revoke(key, file)
     where = host(f"RevokedHostKeys={file}")
-    refuse_revoked(where, paramiko.PKey.from_path(tmp_path / "other"))
+    refuse_revoked(KnownHosts(where), paramiko.PKey.from_path(tmp_path / "other"))
     with pytest.raises(Unreachable, match=f"THE HOST KEY IS REVOKED, by {file}"):
-        refuse_revoked(where, paramiko.PKey.from_path(key))
+        refuse_revoked(KnownHosts(where), paramiko.PKey.from_path(key))
     with pytest.raises(Unreachable, match="cannot be read: No such file"):
-        refuse_revoked(replace(where, revoked_keys=f"{file}.none"), paramiko.PKey.from_path(key))
-    refuse_revoked(host("RevokedHostKeys=none"), paramiko.PKey.from_path(key))
+        refuse_revoked(KnownHosts(replace(where, revoked_keys=f"{file}.none")), paramiko.PKey.from_path(key))
+    refuse_revoked(KnownHosts(host("RevokedHostKeys=none")), paramiko.PKey.from_path(key))
 
 
 def test_ways_of_logging_in() -> None:
