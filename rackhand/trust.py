@@ -38,7 +38,7 @@ def trust(options: Options, *, fingerprints: Sequence[str], replace: bool) -> in
 
 def _trust(name: str, settings: ConnectionSettings, fingerprints: Sequence[str], replace: bool) -> bool:
     """Has the keys of a host known, and before it those of the jump hosts on the way. Raises Unreachable."""
-    from rackhand.transport import host_keys, ssh
+    from rackhand.transport import connection, host_keys
 
     gateway = None
     *gateways, last = _way(endpoint(settings))
@@ -48,9 +48,9 @@ def _trust(name: str, settings: ConnectionSettings, fingerprints: Sequence[str],
             if not _pin(who, hop, host_keys.offered(hop, gateway), fingerprints, replace):
                 return False
             if hop is not last:
-                gateway = ssh.open_one(hop, gateway, None if gateway else dial(hop))
+                gateway = connection.open_one(hop, gateway, None if gateway else dial(hop))
     finally:
-        ssh.close(gateway)
+        connection.close(gateway)
     return True
 
 

@@ -38,16 +38,16 @@ class _HeldKey(AgentKey):
 class Authentication:
     """Offers all that there is until the host is content. It is given to paramiko, which calls `authenticate`."""
 
-    def __init__(self, hosts: KnownHosts) -> None:
-        self._hosts = hosts
-        self._where = where = hosts.where
+    def __init__(self, known_hosts: KnownHosts) -> None:
+        self._known_hosts = known_hosts
+        self._where = where = known_hosts.where
         #: Keys that could not be used, and what to do about each.
         self._unusable: list[str] = []
         self._takes: Collection[str] = where.methods
 
     def authenticate(self, transport: paramiko.Transport) -> None:
         """Raises paramiko.AuthenticationException, which says what was tried; and Unreachable for a revoked key."""
-        refuse_revoked(self._hosts, transport.get_remote_server_key())
+        refuse_revoked(self._known_hosts, transport.get_remote_server_key())
         for method, attempt in self._tries():
             if method not in self._takes:
                 continue

@@ -10,10 +10,10 @@ import paramiko
 from fabric import Connection
 
 from rackhand.transport import Unreachable, algorithms
+from rackhand.transport.connection import way_to
 from rackhand.transport.endpoint import Endpoint
 from rackhand.transport.known_hosts import KnownHosts, same_name
 from rackhand.transport.marked_keys import refuse_revoked
-from rackhand.transport.ssh import way_to
 
 #: What sshd has a key of by default; and one kind of key that nearly each client takes.
 _KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")

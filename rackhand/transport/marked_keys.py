@@ -24,18 +24,18 @@ from rackhand.transport.programs import ask
 _KRL = b"SSHKRL\n"
 
 
-def _marked(hosts: KnownHosts, mark: Mark, shown: paramiko.PKey) -> frozenset[bytes]:
-    return frozenset(line.blob for line in hosts.known(shown) if line.mark == mark)
+def _marked(known_hosts: KnownHosts, mark: Mark, shown: paramiko.PKey) -> frozenset[bytes]:
+    return frozenset(line.blob for line in known_hosts.known(shown) if line.mark == mark)
 
 
-def refuse_revoked(hosts: KnownHosts, key: paramiko.PKey) -> None:
+def refuse_revoked(known_hosts: KnownHosts, key: paramiko.PKey) -> None:
     """Raises Unreachable, before anybody has logged in, for a key that is revoked, or whose authority is."""
-    revoked = _marked(hosts, "@revoked", key)
+    revoked = _marked(known_hosts, "@revoked", key)
     certificate = _certificate(key)
     shown = {key.asbytes()} if certificate is None else {key.asbytes(), _authority(certificate)}
     if shown & revoked:
         raise Unreachable("THE HOST KEY IS REVOKED, by a line of the known hosts: ask whoever has written that")
-    file = hosts.where.revoked_keys
+    file = known_hosts.where.revoked_keys
     if file is not None and _listed(file, shown, key):
         raise Unreachable(f"THE HOST KEY IS REVOKED, by {file}: ask whoever has written that")
 
@@ -58,7 +58,7 @@ def _listed(file: str, shown: Collection[bytes], key: paramiko.PKey) -> bool:
     return done.returncode != 0
 
 
-def doubt(hosts: KnownHosts, key: paramiko.PKey) -> str | None:
+def doubt(known_hosts: KnownHosts, key: paramiko.PKey) -> str | None:
     """Why the certificate that a host has shown for its key does not prove that it is the host; None when it does."""
     certificate = _certificate(key)
     if certificate is None:
@@ -67,10 +67,10 @@ def doubt(hosts: KnownHosts, key: paramiko.PKey) -> str | None:
         certificate.verify_cert_signature()
     except InvalidSignature:
         return "the host's certificate is forged"
-    where = hosts.where
+    where = known_hosts.where
     name = where.host if where.known_as.startswith("[") else where.known_as
     names = [principal.decode(errors="replace") for principal in certificate.valid_principals]
-    if _authority(certificate) not in _marked(hosts, "@cert-authority", key):
+    if _authority(certificate) not in _marked(known_hosts, "@cert-authority", key):
         return "the host's certificate is of another authority than the known one"
     if certificate.type != SSHCertificateType.HOST or certificate.critical_options:
         return "the host's certificate is not one for hosts"

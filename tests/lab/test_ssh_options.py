@@ -13,7 +13,8 @@ import pytest
 
 from rackhand.lab import Lab, LabHost
 from rackhand.settings import ConnectionSettings
-from rackhand.transport import KeyRefused, Unreachable, ssh
+from rackhand.transport import KeyRefused, Unreachable
+from rackhand.transport.connection import close, connect
 from rackhand.transport.endpoint import Endpoint, dial, endpoint
 
 
@@ -31,12 +32,12 @@ def of(lab: Lab, host: LabHost, *options: str, name: str | None = None) -> Endpo
 
 @contextmanager
 def connected(where: Endpoint) -> Iterator[paramiko.Transport]:
-    connection = ssh.connect(where, dial(where))
+    connection = connect(where, dial(where))
     try:
         assert connection.run("echo hello", hide=True, in_stream=False).stdout == "hello\n"
         yield connection.transport
     finally:
-        ssh.close(connection)
+        close(connection)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,7 @@ def test_any_of_the_keys_that_are_known_will_do(lab: Lab, host: LabHost, both_ke
         with connected(of(lab, host, f"UserKnownHostsFile={files}", "HostKeyAlgorithms=ecdsa-sha2-nistp256")):
             pass
     with pytest.raises(KeyRefused, match="THE HOST KEY HAS CHANGED"):
-        ssh.connect(where := of(lab, host, f"UserKnownHostsFile={other}"), dial(where))
+        connect(where := of(lab, host, f"UserKnownHostsFile={other}"), dial(where))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_any_of_the_keys_that_are_known_will_do(lab: Lab, host: LabHost, both_ke
 def test_what_cannot_be_is_said(lab: Lab, host: LabHost, options: tuple[str, ...], said: str) -> None:
     where = of(lab, host, *options)
     with pytest.raises(Unreachable, match=said):
-        ssh.connect(where, dial(where))
+        connect(where, dial(where))
 
 
 # The way
@@ -191,7 +192,7 @@ def test_a_program_that_hands_over_a_connection(lab: Lab, host: LabHost, tmp_pat
         assert isinstance(transport.sock, socket.socket)
         assert transport.sock.getpeername() == (host.address, 22)
     with pytest.raises(Unreachable, match="the ProxyCommand has handed over no connection"):
-        ssh.connect(where := of(lab, host, "ProxyUseFdpass=yes", "ProxyCommand=true"), dial(where))
+        connect(where := of(lab, host, "ProxyUseFdpass=yes", "ProxyCommand=true"), dial(where))
 
 
 # Who it is
@@ -234,4 +235,4 @@ def test_what_the_program_says_counts(lab: Lab, host: LabHost, tmp_path: Path, b
     known = lab.known_hosts if "revoked" in body else "/dev/null"
     where = of(lab, host, option, f"UserKnownHostsFile={known}")
     with pytest.raises(Unreachable, match=said):
-        ssh.connect(where, dial(where))
+        connect(where, dial(where))
