@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import cache
 
 import paramiko
 
 from rackhand.transport import Unreachable
 from rackhand.transport.endpoint import ALGORITHMS, Endpoint
-from rackhand.transport.programs import ask
 
 # Other names of the same.
 _ALIASES = {"curve25519-sha256@libssh.org": "curve25519-sha256"}
@@ -46,13 +44,4 @@ def of_key(kind: str) -> tuple[str, ...]:
 
 
 def _allowed(name: str, allowed: Collection[str]) -> bool:
-    if {name, _ALIASES.get(name, name), f"{name}-cert-v01@openssh.com"} & {*allowed}:
-        return True
-    # An older OpenSSH does not know it, and means it with the one that it has against quantum computers.
-    return name.startswith("mlkem") and any("sntrup" in other for other in allowed) and name not in _key_exchanges()
-
-
-@cache
-def _key_exchanges() -> Collection[str]:
-    """Those that OpenSSH knows here."""
-    return ask(("ssh", "-Q", "kex")).stdout.split()
+    return bool({name, _ALIASES.get(name, name), f"{name}-cert-v01@openssh.com"} & {*allowed})

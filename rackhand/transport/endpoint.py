@@ -24,6 +24,7 @@ ALGORITHMS = {
     "keys": "HostKeyAlgorithms",
     "pubkeys": "PubkeyAcceptedAlgorithms",
 }
+_MLKEM = "mlkem768x25519-sha256"
 _FAMILIES = {"any": socket.AF_UNSPEC, "inet": socket.AF_INET, "inet6": socket.AF_INET6}
 
 #: Ways of logging in, by the option that turns each off.
@@ -160,9 +161,7 @@ def _resolve(arguments: tuple[str, ...], host: str, timeout: int, own_key: bool)
         source=_one(options, "bindaddress"),
         device=_one(options, "bindinterface"),
         compress=_one(options, "compression") == "yes",
-        algorithms=tuple(
-            (option, frozenset((_one(options, option.lower()) or "").split(","))) for option in ALGORITHMS.values()
-        ),
+        algorithms=tuple((option, _allowed(options, option)) for option in ALGORITHMS.values()),
         identity_files=tuple(path for path in keys if Path(path).is_file() or Path(f"{path}.pub").is_file()),
         certificate_files=paths(*options.get("certificatefile", ())),
         identities_only=own_key or _one(options, "identitiesonly") == "yes",
@@ -188,6 +187,14 @@ def _methods(options: dict[str, tuple[str, ...]]) -> frozenset[str]:
     return frozenset(
         method for method, name in _METHODS.items() if method in wanted and _one(options, name) not in ("no", "false")
     )
+
+
+def _allowed(options: dict[str, tuple[str, ...]], option: str) -> frozenset[str]:
+    allowed = (_one(options, option.lower()) or "").split(",")
+    # An older OpenSSH does not know this one, and means it with the one that it has against quantum computers.
+    if _MLKEM not in allowed and any("sntrup" in name for name in allowed) and _MLKEM not in _key_exchanges():
+        allowed.append(_MLKEM)
+    return frozenset(allowed)
 
 
 def _alive(options: dict[str, tuple[str, ...]]) -> tuple[int, int]:
@@ -262,6 +269,12 @@ def _ask_ssh(arguments: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
         name, _, value = line.partition(" ")
         options[name] = (*options.get(name, ()), value)
     return options
+
+
+@cache
+def _key_exchanges() -> list[str]:
+    """Those that OpenSSH knows here. It is asked while Fabric is loaded, and so nobody waits for it."""
+    return ask(("ssh", "-Q", "kex")).stdout.split()
 
 
 def _one(options: dict[str, tuple[str, ...]], name: str) -> str | None:
