@@ -69,7 +69,7 @@ def _pin(who: str, where: Endpoint, keys: Sequence[paramiko.PKey], fingerprints:
     shown = {key.get_name(): key.asbytes() for key in keys}
     mine = [line for line in KnownHosts(where).known() if not line.mark]
     different = [line for line in mine if shown.get(line.kind) != line.blob]
-    if len(different) < len(mine) and not any(line.kind in shown for line in different):
+    if len(different) < len(mine):  # any of those that are known will do, as when one connects
         same = ", ".join(dict.fromkeys(_shown(line.kind, line.blob) for line in mine if line not in different))
         print(f"{who} ({address}): is known: {same}")
         return True

@@ -409,6 +409,10 @@ def test_another_key_is_replaced_by_who_says_so(site: Site, hosts: Hosts, known:
     assert len(lines) == len(before.splitlines())  # one less, and one more
     assert known.stat().st_mode & 0o777 == 0o644
     assert site.invoke("facts", "--host", "gate").code == 0
+    known.write_text(f"*.{hosts.gate.address.rpartition('.')[2]} ssh-ed25519 {theirs}\n{known.read_text()}")
+    code, said = trust(site, "--fingerprint", mine)
+    assert (code, f"is known: ssh-ed25519 {mine}" in said) == (0, True), said
+    assert site.invoke("facts", "--host", "gate").code == 0
 
 
 def test_jump_hosts_are_trusted_on_the_way(site: Site, hosts: Hosts, known: Path, tmp_path: Path) -> None:
