@@ -20,12 +20,13 @@ _INSTALL = "\n\nfrom rackhand.agent import halt as _halt\n\n_halt.install({point
 
 
 def halting(archive: bytes, point: str) -> bytes:
-    """The agent's archive with the halt in it."""
+    """The agent's archive with the halt in it: the same bytes whenever it is made, as threads may make it twice, and
+    one tells its size, the other sends it."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as new:
-        for name in old.namelist():
-            addition = _INSTALL.format(point=point).encode() if name == _MAIN else b""
-            new.writestr(name, old.read(name) + addition)
+    with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(buffer, "w") as new:
+        for info in old.infolist():
+            addition = _INSTALL.format(point=point).encode() if info.filename == _MAIN else b""
+            new.writestr(info, old.read(info) + addition)
         new.write(Path(halt.__file__), _MODULE)
     return buffer.getvalue()
 
