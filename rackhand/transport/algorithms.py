@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import paramiko
 
 from rackhand.transport import Unreachable
@@ -20,8 +18,9 @@ def disabled(where: Endpoint) -> dict[str, list[str]]:
     left."""
     found = {}
     for kind, option in ALGORITHMS.items():
+        allowed = where.algorithms[option]
         known: tuple[str, ...] = getattr(paramiko.Transport, f"_preferred_{kind}")
-        found[kind] = [name for name in known if not _allowed(name, dict(where.algorithms)[option])]
+        found[kind] = [name for name in known if allowed.isdisjoint(_names(name))]
         if len(found[kind]) == len(known):
             raise Unreachable(
                 f"{where.host}: SSH's configuration allows no {option} that Rackhand knows: it needs one of "
@@ -32,8 +31,7 @@ def disabled(where: Endpoint) -> dict[str, list[str]]:
 
 def accepted(where: Endpoint, kind: str) -> bool:
     """Whether a key of this kind may be offered to log in."""
-    allowed = dict(where.algorithms)["PubkeyAcceptedAlgorithms"]
-    return any(name in allowed for name in of_key(kind))
+    return not where.algorithms["PubkeyAcceptedAlgorithms"].isdisjoint(of_key(kind))
 
 
 def of_key(kind: str) -> tuple[str, ...]:
@@ -43,5 +41,6 @@ def of_key(kind: str) -> tuple[str, ...]:
     return (kind,)
 
 
-def _allowed(name: str, allowed: Collection[str]) -> bool:
-    return bool({name, _ALIASES.get(name, name), f"{name}-cert-v01@openssh.com"} & {*allowed})
+def _names(name: str) -> tuple[str, ...]:
+    """By which OpenSSH allows an algorithm; that of a key is one with that of its certificate."""
+    return (name, _ALIASES.get(name, name), f"{name}-cert-v01@openssh.com")

@@ -43,6 +43,8 @@ class Authentication:
         self._where = where = known_hosts.where
         #: Keys that could not be used, and what to do about each.
         self._unusable: list[str] = []
+        if where.token:
+            self._unusable.append(f"the keys of {where.token} are used through the SSH agent (ssh-add -s)")
         self._takes: Collection[str] = where.methods
 
     def authenticate(self, transport: paramiko.Transport) -> None:
@@ -115,8 +117,6 @@ class Authentication:
         agent = "" if where.identities_only else "; and those of the SSH agent"
         password = "; and ansible_password" if where.password is not None else ""
         takes = ", ".join(sorted(self._takes))
-        if where.token:
-            self._unusable.append(f"the keys of {where.token} are used through the SSH agent (ssh-add -s)")
         unusable = "".join(f"; {why}" for why in self._unusable)
         return f"the host accepts none of the keys (files: {tried}{agent}{password}; it takes {takes}){unusable}"
 

@@ -57,7 +57,7 @@ class Endpoint:
     source: str | None
     device: str | None
     compress: bool
-    algorithms: tuple[tuple[str, frozenset[str]], ...]
+    algorithms: Mapping[str, frozenset[str]]
     identity_files: tuple[str, ...]
     certificate_files: tuple[str, ...]
     identities_only: bool
@@ -161,7 +161,7 @@ def _resolve(arguments: tuple[str, ...], host: str, timeout: int, own_key: bool)
         source=_one(options, "bindaddress"),
         device=_one(options, "bindinterface"),
         compress=_one(options, "compression") == "yes",
-        algorithms=tuple((option, _allowed(options, option)) for option in ALGORITHMS.values()),
+        algorithms={option: _allowed(options, option) for option in ALGORITHMS.values()},
         identity_files=tuple(path for path in keys if Path(path).is_file() or Path(f"{path}.pub").is_file()),
         certificate_files=paths(*options.get("certificatefile", ())),
         identities_only=own_key or _one(options, "identitiesonly") == "yes",

@@ -11,7 +11,7 @@ import subprocess
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -49,24 +49,28 @@ class KnownHosts:
 
     def __init__(self, where: Endpoint) -> None:
         self.where = where
-        self._found: dict[bytes | None, tuple[Known, ...]] = {}
+        self._said: dict[bytes | None, tuple[Known, ...]] = {}
 
     def known(self, shown: paramiko.PKey | None = None) -> tuple[Known, ...]:
         """All lines that are meant for the host: once it has shown a key, or, without one, before. Raises
         Unreachable."""
+        if not self.where.known_hosts_command:
+            return self._in_files
         key = None if shown is None else shown.asbytes()
-        if key not in self._found:
-            self._found[key] = tuple(self._read(shown))
-        return self._found[key]
+        if key not in self._said:
+            lines = _parsed(_answer(_asked(self.where, shown)))
+            self._said[key] = tuple(_of(self.where.known_as, "KnownHostsCommand", lines))
+        return self._in_files + self._said[key]
 
-    def _read(self, shown: paramiko.PKey | None) -> Iterator[Known]:
-        name = self.where.known_as
+    @cached_property
+    def _in_files(self) -> tuple[Known, ...]:
+        """Looked for once: whose a hashed name is takes time to tell, and a file may have thousands."""
+        found: list[Known] = []
         for file in self.where.known_hosts:
             with _reading:  # once for all hosts
                 lines = _lines(file, _writing(file))
-            yield from _of(name, file, lines)
-        if self.where.known_hosts_command:
-            yield from _of(name, "KnownHostsCommand", _parsed(_answer(_asked(self.where, shown))))
+            found += _of(self.where.known_as, file, lines)
+        return tuple(found)
 
 
 def fingerprint(blob: bytes) -> str:

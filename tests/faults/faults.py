@@ -116,12 +116,7 @@ def silenced(host: LabHost, protocol: str, port: str) -> AbstractContextManager[
         chain input {{ type filter hook input priority -10; ip saddr {host.address} {protocol} sport {port} drop; }}
         chain output {{ type filter hook output priority -10; ip daddr {host.address} {protocol} dport {port} drop; }}
     """
-    return disturbed(host, rules)
-
-
-def disturbed(host: LabHost, chains: str) -> AbstractContextManager[None]:
-    """Chains of nft on this machine, for one host, that are gone afterwards."""
-    return host.network.disturbed(host.name, chains)
+    return host.network.disturbed(host.name, rules)
 
 
 CONTROLLER = Fault(name="controller killed", strike=_kill_controller)

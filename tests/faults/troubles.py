@@ -16,7 +16,7 @@ from rackhand.exit_codes import FAILED
 from rackhand.lab import LabHost
 from tests.faults import boundary, places
 from tests.faults.case import Case
-from tests.faults.faults import REACHES, disturbed
+from tests.faults.faults import REACHES
 from tests.faults.invariants import inside
 from tests.faults.scenario import Trial, code_only
 from tests.faults.subject import UNSEEN, Subject
@@ -136,12 +136,12 @@ def _missing_package(subject: Subject) -> Trial:
 
 @contextlib.contextmanager
 def _index_unreachable(case: Case) -> Iterator[None]:
-    address = case.subject.host.address
+    host = case.subject.host
     rules = f"""
-        chain forward {{ type filter hook forward priority -10; ip saddr {address} reject; }}
-        chain input {{ type filter hook input priority -10; ip saddr {address} ct direction original reject; }}
+        chain forward {{ type filter hook forward priority -10; ip saddr {host.address} reject; }}
+        chain input {{ type filter hook input priority -10; ip saddr {host.address} ct direction original reject; }}
     """
-    with disturbed(case.subject.host, rules):
+    with host.network.disturbed(host.name, rules):
         yield
 
 
