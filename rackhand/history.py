@@ -29,7 +29,7 @@ def step_before(found: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         _Made(host=host, release=release["id"], run=release["run"])
         for host, its in found.items()
         for release in its["releases"]
-        if release["activated"] and not release["failed"]
+        if (release["proven"] or release["id"] == its["current"]) and release["run"] and not release["failed"]
     ]
     current = [one for one in made if one.release == found[one.host]["current"]]
     if not current:

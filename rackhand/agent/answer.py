@@ -134,12 +134,15 @@ def _carry_out(plan: Plan, message: dict[str, Any], channel: Channel, emit: Emit
         return engine.Outcome(failed=1, skipped=len(plan), reason=str(error))
     guarded = guard.Guard(plan, run=run, within=within, emit=emit, heard=channel.unconfirmed)
     away = drain.Drain(message["drain"], system, emit)
+    sound = True
     try:
-        return engine.run(
+        outcome = engine.run(
             plan, system, emit, apply=True, cancelled=channel.cancelled, guard=guarded, before_change=away.begin
         )
+        sound = outcome.sound
+        return outcome
     finally:
-        away.end()
+        away.end(sound=sound)
 
 
 def _reason(error: Exception) -> str:

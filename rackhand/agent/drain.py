@@ -1,8 +1,9 @@
 """Keeps the requests of edges away from this host while it changes, as long as there are others to take them.
 
 The kernel refuses new connections of the edges to the web server. Nothing of a request was sent on a connection that is
-refused, so the edge may send it elsewhere, whatever it is. Nobody else has to be told. What a killed run leaves behind
-the next one takes back, or else the kernel, which forgets each edge after a while.
+refused, so the edge may send it elsewhere, whatever it is. Nobody else has to be told. While a run is at work, it tells
+the kernel again and again; what a killed one leaves behind the next one takes back, or else the kernel, which forgets
+each edge after a while.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -20,8 +22,8 @@ from rackhand.agent.files import remove
 from rackhand.agent.system import CommandError, System
 
 PORT = 80
-#: Seconds after which the kernel lets an edge in again by itself.
-FORGOTTEN = 900
+#: Seconds after which the kernel lets an edge in again by itself, and between two times that it is told not to.
+FORGOTTEN, RENEWED = 300, 60
 #: Seconds for the requests that are on their way. WebSockets and streams may go on for as long as what serves them.
 QUIET = 10.0
 #: Seconds within which an edge that has requests sends some here again: its nginx leaves a host that has refused one
@@ -42,6 +44,8 @@ class Drain:
         self._emit = emit
         self._begun = not wanted
         self._mark = system.path(layout.DRAINED)
+        self._ended = threading.Event()
+        self._renewing: threading.Thread | None = None
 
     def begin(self) -> None:
         """To be called before each change; the first time, returns once what the edges have sent is answered."""
@@ -59,15 +63,28 @@ class Drain:
             remove(self._mark)
             self._tell(f"not drained: nft: {(error.output.strip().splitlines() or [str(error)])[0]}")
             return
+        self._renewing = threading.Thread(target=self._renew, daemon=True)
+        self._renewing.start()
         deadline = time.monotonic() + QUIET
         while any(established for established, _ in _connections(self._edges)) and time.monotonic() < deadline:
             time.sleep(0.05)
         self._tell(f"drained: {', '.join(self._edges)} may send nothing here until this is done")
 
-    def end(self) -> None:
+    def _renew(self) -> None:
+        while not self._ended.wait(RENEWED):
+            with contextlib.suppress(CommandError):
+                self._system.run("nft", _rules(self._edges))
+
+    def end(self, *, sound: bool) -> None:
         """Lets the edges in again, if this run or an earlier one keeps them away, and returns once they come, or would
-        if they had requests."""
+        if they had requests. A host that is not `sound`, which may answer with errors, is left to the kernel."""
+        self._ended.set()
+        if self._renewing is not None:
+            self._renewing.join()
         if not os.path.exists(self._mark):
+            return
+        if not sound:
+            self._tell(f"not put back, since it does not answer as it should: the next deploy does, or {FORGOTTEN} s")
             return
         before = {connection for _, connection in _connections(self._edges)}
         with contextlib.suppress(CommandError):

@@ -25,7 +25,8 @@ _FORESEEN = (ResourceError, CommandError, OSError, LookupError)
 
 @dataclass
 class Outcome:
-    """The counts of a run. `reason` says why it failed; `undone` that what it had changed was taken back."""
+    """The counts of a run. `reason` says why it failed; `undone` that what it had changed was taken back; `sound` that
+    nothing is known of what serves that speaks against sending it requests."""
 
     ok: int = 0
     changed: int = 0
@@ -33,8 +34,10 @@ class Outcome:
     skipped: int = 0
     undone: bool = False
     interrupted: bool = False
+    sound: bool = True
     reason: str | None = None
     applied: list[tuple[Resource, State]] = field(default_factory=list, repr=False)
+    unproven: list[Resource] = field(default_factory=list, repr=False)
 
 
 class _Clock:
@@ -112,6 +115,8 @@ def run(
         if outcome.reason is not None:
             outcome.skipped += len(plan) - position
             break
+        if resource.stage == "retire":
+            _proven(outcome, system)
         if resource.observes and not apply and outcome.changed:
             outcome.skipped += 1
             emit("resource", id=resource.id, stage=resource.stage, status="skipped", seconds=0.0)
@@ -127,6 +132,7 @@ def run(
             warnings = resource.warnings(system)
         except Exception as error:  # whatever it is, what was done must be undone
             outcome.failed += 1
+            outcome.sound = not resource.observes
             outcome.reason = f"{resource.id}: {_message(error)}"
             failure = Failure(resource=resource, message=_message(error))
             result: dict[str, Any] = {"status": "failed", "message": _message(error), "log": _log(error)}
@@ -143,7 +149,9 @@ def run(
         for text in warnings:
             emit("warning", text=text)
     _settle(outcome, guard, system, emit)
-    if outcome.reason is not None and outcome.applied:
+    if outcome.reason is None:
+        _proven(outcome, system)
+    elif outcome.applied:
         failure = failure or Failure(resource=outcome.applied[-1][0], message=outcome.reason)
         # In the last stage the new has proven itself, and the old may have been told to stop.
         if failure.resource.stage != "retire":
@@ -211,6 +219,7 @@ def _converge(
             if resource.cuts_off and guard is not None:
                 guard.arm(resource, system)
             outcome.applied.append((resource, actual))
+            outcome.unproven.append(resource)
             resource.apply(system, actual)
         with clock.timing("recheck"):
             left = compare(resource, wanted, resource.actual(system))
@@ -220,24 +229,34 @@ def _converge(
     return changes
 
 
+def _proven(outcome: Outcome, system: System) -> None:
+    """What was applied and seen to serve is not doubted by later runs."""
+    while outcome.unproven:
+        outcome.unproven.pop().proven(system)
+
+
 def _undo(outcome: Outcome, plan: Plan, system: System, emit: Emitter, failure: Failure) -> None:
     """Takes back what was applied, the last first, then asks again whether what served before serves now."""
     switched = any(resource.stage != "prepare" for resource, _ in outcome.applied)
+    undone = True
     for resource, before in reversed(outcome.applied):
         try:
             with _within(resource.deadline):
                 if compare(resource, before, resource.actual(system)):
                     resource.undo(system, before, failure)
         except Exception as error:  # one that cannot be undone must not keep the others from it
+            undone = False
             emit("notice", level="error", text=f"could not undo {resource.id}: {_message(error)}")
     outcome.undone = switched
     if not switched:
         return
+    outcome.sound = undone
     for resource in plan:
         if resource.observes and resource.matters_after(outcome.applied):
             try:
                 resource.actual(system)
             except Exception as error:
+                outcome.sound = False
                 emit("notice", level="error", text=f"after undoing the switch, {resource.id}: {_message(error)}")
             else:
                 emit("notice", level="info", text=f"the switch was undone, and {resource.name} answers as before")

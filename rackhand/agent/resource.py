@@ -103,6 +103,9 @@ class Resource:
     def undo(self, system: System, before: State, failure: Failure) -> None:
         """Takes back an apply when the run fails later on. What has no effect on traffic has nothing to undo."""
 
+    def proven(self, system: System) -> None:
+        """Called once the run has seen that what serves is as wanted, after an apply."""
+
     def warnings(self, system: System) -> tuple[str, ...]:
         """What its user should know of it, once it is as wanted."""
         return ()

@@ -22,7 +22,8 @@ PREFIX_HEADER = "X-Rackhand-Prefix"
 #: these, too, and finds all that is below the first.
 STARTED_FROM = ("code", "env", "gunicorn.conf.py", "serve.py", layout.UNIT, "venv", "venv/.rackhand")
 
-
+#: Seconds for an instance that served before to serve again, and for the one in its place to end.
+REVIVAL = 240
 #: Characters that are read of what an instance says of itself.
 _LARGEST_NOTE = 2**16
 
@@ -37,6 +38,12 @@ class Serving:
     @property
     def release(self) -> str:
         return layout.release_of(self.instance)
+
+
+def place(system: System, app: str, instance: str) -> Serving:
+    """Where an instance answers by itself: on its own socket, or on the one that systemd holds if it was made so."""
+    held = os.path.exists(system.path(f"{layout.release(app, layout.release_of(instance))}/{layout.SOCKET}"))
+    return Serving(instance=instance, socket=layout.shared_socket(app) if held else layout.socket(app, instance))
 
 
 def current(system: System) -> dict[str, Serving]:
@@ -210,6 +217,23 @@ def application(system: System, app: str, instance: str) -> Application:
         return Application()
 
 
+def revive(system: System, app: str, instance: str) -> None:
+    """Starts an instance that served before, if it runs no more. Returns when it is up."""
+    release = system.path(layout.release(app, layout.release_of(instance)))
+    units = {
+        layout.UNIT: layout.unit(app, instance),
+        layout.SOCKET: layout.listener(app, "socket"),
+        layout.HOLDER: layout.listener(app, "service"),
+    }
+    for name, unit in units.items():
+        path = system.path(f"{layout.VOLATILE}/{unit}")
+        content = files.read_text(f"{release}/{name}")
+        if content is not None and not os.path.lexists(path):  # a boot has forgotten it
+            files.write(path, content, "root:root", "0644")
+    # A job of systemd's own: it goes on to its end whatever becomes of this process.
+    system.systemctl("start", layout.unit(app, instance), timeout=REVIVAL)
+
+
 def memory(unit: Unit) -> int:
     """What an instance uses, in bytes, with what its processes share divided among them."""
     return sum(_memory(pid) for pid in (unit["MainPID"], *workers(unit)))
@@ -234,11 +258,13 @@ def _memory(pid: str) -> int:
 @dataclass(frozen=True, kw_only=True)
 class Release:
     """A release on a host. `order` tells when it last became current, in comparison with others, and is 0 for never: no
-    clock is asked, since clocks jump. `instance` is which one of it then served, `at` when that was, in seconds since
-    the epoch, and `run` by which run. `failed` says why it must not serve."""
+    clock is asked, since clocks jump. `proven` says that a run has seen it answer after it had become current.
+    `instance` is which one of it served last, `at` since when, in seconds since the epoch, and `run` by which run.
+    `failed` says why it must not serve."""
 
     id: str
     order: int = 0
+    proven: bool = False
     instance: str | None = None
     at: float | None = None
     run: str | None = None
@@ -246,8 +272,8 @@ class Release:
 
     @property
     def good(self) -> bool:
-        """Whether it has served and may serve again."""
-        return self.order > 0 and self.failed is None
+        """Whether it has served well and may serve again."""
+        return self.proven and self.failed is None
 
 
 def history(system: System, app: str) -> list[Release]:
@@ -263,22 +289,42 @@ def _release(folder: str) -> Release:
     why = None if failed is None else failed.strip()
     try:
         noted = json.loads(files.read_text(os.path.join(folder, layout.ACTIVATED)) or "{}")
-        own = {key: noted[key] for key in ("order", "instance", "at", "run")}
+        own = {key: noted[key] for key in ("order", "proven", "instance", "at", "run")}
         return Release(id=os.path.basename(folder), failed=why, **own)
     except (ValueError, KeyError, TypeError):
         return Release(id=os.path.basename(folder), failed=why)
 
 
-def is_noted(system: System, app: str, instance: str) -> bool:
-    """Whether the history says that this instance is the one that became current last."""
-    return [release.instance for release in history(system, app)[:1]] == [instance]
+def latest(system: System, app: str) -> Release | None:
+    """The one that became current last."""
+    return next((release for release in history(system, app) if release.order), None)
 
 
 def note_activated(system: System, app: str, instance: str) -> None:
-    path = f"{layout.release(app, layout.release_of(instance))}/{layout.ACTIVATED}"
-    order = 1 + max((release.order for release in history(system, app)), default=0)
-    noted = {"order": order, "instance": instance, "at": round(time.time(), 3), "run": system.run_id}
-    files.write(system.path(path), json.dumps(noted) + "\n", "root:root", "0644")
+    """That an instance has become current, in this run."""
+    past = history(system, app)
+    release = layout.release_of(instance)
+    noted = {
+        "order": 1 + max((other.order for other in past), default=0),
+        "proven": any(other.proven for other in past if other.id == release),
+        "instance": instance,
+        "at": round(time.time(), 3),
+        "run": system.run_id,
+    }
+    _note(system, app, release, noted)
+
+
+def note_proven(system: System, app: str) -> None:
+    """That what became current last has been seen to answer."""
+    last = latest(system, app)
+    if last is not None and not last.proven:
+        noted = {"order": last.order, "proven": True, "instance": last.instance, "at": last.at, "run": last.run}
+        _note(system, app, last.id, noted)
+
+
+def _note(system: System, app: str, release: str, noted: Mapping[str, object]) -> None:
+    path = system.path(f"{layout.release(app, release)}/{layout.ACTIVATED}")
+    files.write(path, json.dumps(noted) + "\n", "root:root", "0644")
 
 
 def mark_failed(system: System, app: str, release: str, why: str) -> None:

@@ -16,7 +16,13 @@ def apps(system: System) -> dict[str, Any]:
             "current": current[app].release if app in current else None,
             "instance": current[app].instance if app in current else None,
             "releases": [
-                {"id": release.id, "activated": release.at, "run": release.run, "failed": release.failed}
+                {
+                    "id": release.id,
+                    "activated": release.at,
+                    "proven": release.proven,
+                    "run": release.run,
+                    "failed": release.failed,
+                }
                 for release in serving.history(system, app)
             ],
         }

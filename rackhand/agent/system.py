@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
 
@@ -46,8 +48,10 @@ class System:
         env: Mapping[str, str] | None = None,
         user: str | None = None,
         cwd: str | None = None,
+        tied: bool = False,
     ) -> str:
-        """Runs a command without a shell and returns what it printed. Raises CommandError."""
+        """Runs a command without a shell and returns what it printed. One that is `tied` ends with this process,
+        however that ends: it must not go on beside the next run. Raises CommandError."""
         try:
             done = subprocess.run(
                 argv,
@@ -58,6 +62,7 @@ class System:
                 timeout=timeout,
                 user=user,
                 cwd=cwd,
+                preexec_fn=_ends_with_parent() if tied else None,
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
@@ -111,3 +116,11 @@ class System:
 
     def forget_units(self) -> None:
         self._units = {}
+
+
+def _ends_with_parent() -> Callable[[], object]:
+    """To be called in a child process. All that may wait for a thread, which the child does not have, is done here."""
+    import ctypes
+
+    pr_set_pdeathsig = 1
+    return functools.partial(ctypes.CDLL(None).prctl, pr_set_pdeathsig, int(signal.SIGKILL))

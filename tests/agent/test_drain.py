@@ -35,8 +35,8 @@ def test_an_ipv4_address_in_an_ipv6_socket_is_one() -> None:
 
 def test_the_rules_name_each_edge_in_its_family() -> None:
     rules = drain._rules(["192.0.2.1", "2001:db8::2"])
-    assert "edges_ip { 192.0.2.1 timeout 900s }" in rules
-    assert "edges_ip6 { 2001:db8::2 timeout 900s }" in rules
+    assert "edges_ip { 192.0.2.1 timeout 300s }" in rules
+    assert "edges_ip6 { 2001:db8::2 timeout 300s }" in rules
 
 
 def test_a_host_that_is_the_only_one_goes_on_serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +49,7 @@ def test_a_host_that_is_the_only_one_goes_on_serving(tmp_path: Path, monkeypatch
             away = drain.Drain(wanted, System(str(tmp_path)), Emitter(file.fileno()))
             away.begin()
             away.begin()
-            away.end()
+            away.end(sound=True)
             file.seek(0)
             (told,) = (json.loads(line) for line in file)
     assert told["text"] == "not drained: none of the other hosts answers"

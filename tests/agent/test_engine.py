@@ -59,6 +59,10 @@ class Step(Resource):
     def warnings(self, system: System) -> tuple[str, ...]:
         return (f"{self.step} {self.actual(system)['value']}: {self.warning}",) if self.warning else ()
 
+    def proven(self, system: System) -> None:
+        if self.stage == "switch":
+            self._note(system, "proven")
+
     def undo(self, system: System, before: State, failure: Failure) -> None:
         self._note(system, "undo")
         if self.undo_breaks:
@@ -300,6 +304,7 @@ def test_what_is_as_it_was_before_is_not_undone(trial: Trial) -> None:
 def test_preparations_alone_are_no_switch_that_was_undone(trial: Trial) -> None:
     """A failure before the switch takes preparations back, and does not claim to have undone a switch."""
     trial.run(Step(step="a"), Step(step="b", breaks=ResourceError), Look(step="a"))
+    assert trial.outcome.sound
     assert trial.notes == ["apply a", "apply b", "undo b", "undo a"]
     assert not trial.outcome.undone
     assert trial.notices == []
@@ -309,8 +314,20 @@ def test_what_fails_behind_the_proof_undoes_nothing(trial: Trial) -> None:
     """Once the new has proven itself the old may be told to stop: going back to it would be worse than a leftover."""
     trial.has(a="old")
     trial.run(Step(step="a", stage="switch"), Step(step="b", stage="retire", breaks=OSError))
-    assert trial.notes == ["apply a", "apply b"]
+    assert trial.notes == ["apply a", "proven a", "apply b"]
     assert (trial.outcome.failed, trial.outcome.undone) == (1, False)
+
+
+def test_what_was_applied_is_proven_once_the_probes_answer(trial: Trial) -> None:
+    """Not what was there before, nor what they find bad."""
+    look = Look(step="b", stage="verify")
+    switch = (Step(step="a", stage="switch"), Step(step="b", stage="switch"))
+    trial.has(a="new")
+    trial.run(*switch, look)
+    assert trial.notes == ["apply b", "proven b"]
+    trial.has(a="old", b="bad")
+    trial.run(switch[0], look)
+    assert trial.notes[2:] == ["apply a", "undo a"]
 
 
 def test_a_check_that_fails_undoes_nothing(trial: Trial) -> None:
@@ -330,6 +347,7 @@ def test_one_undo_that_fails_does_not_keep_the_others_from_being_done(trial: Tri
     )
     assert trial.notes[-3:] == ["undo c", "undo b", "undo a"]
     assert trial.notices == [("error", "could not undo step:b: b cannot be undone")]
+    assert not trial.outcome.sound
     assert (trial.root / "a").read_text().strip() == "old"
 
 
@@ -349,6 +367,7 @@ def test_what_observes_is_asked_again_after_undoing(
     trial.run(Step(step="a", stage="switch"), Look(step="a", value="old", stage="verify", matters=matters))
     assert trial.outcome.reason == "look:a: a is not old"
     assert trial.outcome.undone
+    assert trial.outcome.sound == (before == "old" or not matters)
     assert trial.notices == notices
 
 
@@ -388,7 +407,7 @@ def test_a_switch_that_has_begun_is_brought_to_its_end(trial: Trial) -> None:
         Step(step="d", stage="retire"),
         cancelled=lambda: (trial.root / "b").exists(),
     )
-    assert trial.notes == ["apply a", "apply b", "apply c", "apply d"]
+    assert trial.notes == ["apply a", "apply b", "apply c", "proven c", "proven b", "apply d"]
     assert (trial.outcome.interrupted, trial.outcome.reason) == (False, None)
 
 

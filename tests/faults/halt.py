@@ -22,6 +22,10 @@ FOLDER = "/run/rackhand-fault"
 #: The points passed so far, and which resources changed; where the agent waits; what lets it go on.
 PASSED, REACHED, GO = f"{FOLDER}/passed", f"{FOLDER}/reached", f"{FOLDER}/go"
 
+#: Instead of a point: the agent stops nowhere, and its clock is a year ahead.
+AHEAD = "clock ahead"
+_YEAR = 365 * 24 * 3600.0
+
 _ID = re.compile(r"(?<![0-9a-f])([0-9a-f]{8}\.[0-9a-f]{6}|[0-9a-f]{12,64})(-\d+)?(?![0-9a-f])")
 _CHANGING = ("start", "stop", "restart", "reload", "reload-or-restart", "enable", "daemon-reload")
 
@@ -83,6 +87,10 @@ def plain(text: str) -> str:
 def install(point: str, emitter: type, channel: type) -> None:
     """Has all events and all operations that change a host pass by."""
     os.makedirs(FOLDER, exist_ok=True)
+    if point == AHEAD:
+        clock = time.time
+        time.time = lambda: clock() + _YEAR
+        return
     halt = Halt(point)
     _before(emitter, "__call__", lambda _, event, **fields: halt.event(event, fields))
     _before(channel, "copy", lambda _, size, path: halt.operation("receive", path))
@@ -97,6 +105,8 @@ def _command(halt: Halt, argv: tuple[str, ...]) -> None:
     words = [word for word in argv if not word.startswith("-")]
     if words[0] == "systemctl" and words[1] in _CHANGING:
         halt.operation(f"systemctl {words[1]}", words[-1])
+    elif words[0] == "sh":
+        halt.operation("sh", words[-1])
     elif words[0] == "apt-get":
         halt.operation("apt-get", words[1])
     elif os.path.dirname(words[0]).endswith("/uv"):

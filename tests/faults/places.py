@@ -9,9 +9,6 @@ from tests.faults import halt
 #: How many releases the subjects keep, and their applications.
 KEEP, APPS = 3, ("one", "two")
 
-#: A release's stamp, which says when it last became current.
-STAMPS = "/opt/rackhand/apps/*/releases/*/activated"
-
 #: File systems of their own for a host whose disk is to fill up, with the mode of the folder.
 DISKS = {"/opt/rackhand": "755", "/var/lib/rackhand": "700"}
 

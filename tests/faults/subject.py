@@ -12,7 +12,7 @@ from typing import Any
 
 from rackhand import PROJECT
 from rackhand.lab import Lab, LabHost
-from tests.faults import places
+from tests.faults import halt, places
 from tests.faults.witness import ask
 from tests.lab.site import Result, Site
 
@@ -43,6 +43,8 @@ class Subject:
     one may hold what a case has left behind."""
 
     spoiled = False
+    #: Whether its clock is a year ahead of the controller's.
+    ahead = False
 
     def __init__(self, folder: Path, lab: Lab, host: LabHost) -> None:
         self.lab, self.host = lab, host
@@ -104,7 +106,7 @@ class Subject:
     def invoke(self, *arguments: str) -> Result:
         """A command as a user types it, for this host alone."""
         command = [str(PROJECT / "invoke"), *arguments, "--host", self.host.name, "--json"]
-        with self.start(command) as process:
+        with self.controller(halt.AHEAD, *arguments) if self.ahead else self.start(command) as process:
             try:
                 out, err = process.communicate(timeout=PATIENCE)
             except subprocess.TimeoutExpired:

@@ -11,8 +11,10 @@ STAND_INS = """Stood in for:
 - A power cut kills the host's init. What was written and not synced survives, unlike on a disk: it shows what a boot
   makes of a half-done deploy, not that everything is synced in time.
 - The small disk is a tmpfs over Rackhand's folders, with a limit of bytes and inodes.
-- A container has its machine's clock, which is not touched: one release's stamp gets the time that a clock which was a
-  year ahead would have given it.
+- A container has its machine's clock, which is not touched: the agent is given one that is a year ahead, and the
+  journals of earlier runs the times that it would have given them.
+- What dies after 5 s is refused because its `settle` is 8. Without one it would serve, and systemd would start it again
+  each time: a release that starts and answers counts as good after a moment.
 - The controller takes a silent host for gone after seconds instead of half a minute."""
 
 #: In the history of a violation, how many lines are kept.

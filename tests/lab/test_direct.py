@@ -18,6 +18,13 @@ from tests.load import Load, Traffic
 #: Longer than a slow response takes.
 DRAIN = 4
 DIRECT = {"direct": 80, "app": "app:app", "drain": DRAIN}
+FAILS_ON_THE_PORT = """
+import flask
+@app.before_request
+def refuse():
+    if flask.request.remote_addr and not flask.request.headers.get("X-Rackhand-Prefix"):
+        flask.abort(500)
+"""
 BROKEN = "raise RuntimeError('broken')"
 
 
@@ -172,7 +179,15 @@ def test_nginx_takes_the_port_over_and_gives_it_back(site: Site, host: LabHost) 
     assert (nginx(host), health(host).status_code) == ("active", 200)
     assert host.run(["systemctl", "is-enabled", "nginx.service"]).stdout.strip() == "enabled"
 
-    site.edit("slow/app.py", BROKEN, "")
+    # One that starts, and fails only when it is asked on the port.
+    site.edit("slow/app.py", BROKEN, FAILS_ON_THE_PORT)
+    result = site.invoke("deploy", "--host", "direct1")
+    assert result.code == 2, result.out + result.err
+    assert "answers as before" in result.out
+    assert (nginx(host), health(host).status_code) == ("active", 200)
+    wait(lambda: len(processes(host, "slow")) == 3)
+
+    site.edit("slow/app.py", FAILS_ON_THE_PORT, "")
     site.deploy("direct1")
     assert_served_by(host, "slow")
     assert site.deploy("direct1").resources("changed") == []

@@ -240,6 +240,54 @@ def test_a_host_that_loses_power_while_another_changes(served: Served) -> None:
     assert len(served.answered()) == 3
 
 
+#: Answers on its own socket, and with errors to nginx.
+BAD_BEHIND_NGINX = """
+
+@app.middleware("http")
+async def refuse(request, call_next):
+    from starlette.responses import Response
+    return Response(status_code=500) if "x-real-ip" in request.headers else await call_next(request)
+"""
+
+
+def test_a_release_that_fails_is_seen_by_nobody(served: Served) -> None:
+    """The host that tried it is put back once what served before answers again, and the others do not try."""
+    code = served.site.apps / "fast" / "app.py"
+    whole = code.read_text()
+    code.write_text(whole + BAD_BEHIND_NGINX)
+    with Load(served.edge.address, TRAFFIC) as load:
+        load.settle()
+        result = served.site.invoke("deploy", "--host", "web", "--serial", "1", "--json")
+        load.settle()
+    code.write_text(whole)
+    assert result.code == 2, result
+    said = [event["text"] for event in result.events if event["event"] == "notice"]
+    assert [text.partition(":")[0] for text in said if "put back" in text] == ["put back"], said
+    assert not load.tally().lost, load.tally()
+    assert len(served.answered()) == 3
+
+
+def test_a_host_that_cannot_go_back_is_not_put_back(served: Served) -> None:
+    """It would answer with errors, where others do not. The next deploy that works puts it back."""
+    code = served.site.apps / "fast" / "app.py"
+    whole = code.read_text()
+    code.write_text(whole + BAD_BEHIND_NGINX)
+    host = served.hosts["behind1"]
+    with Running(served.site, "web", "--serial", "1") as run:
+        unit = Path(host.run(["readlink", "/opt/rackhand/current/fast/unit"]).stdout.strip()).name
+        run.until("begin", lambda event: event["id"].startswith("probe:"))
+        host.run(["systemctl", "stop", unit])
+        said = run.until("notice", lambda event: "put back" in event["text"])["text"]
+        assert run.end().code == 2
+    code.write_text(f"{whole}# better\n")
+    assert said.startswith("not put back, since it does not answer as it should")
+    assert len(served.answered()) == 2
+    served.site.deploy("web", "--serial", "1")
+    deadline = time.monotonic() + 10
+    while len(served.answered()) < 3:
+        assert time.monotonic() < deadline
+
+
 def test_the_run_after_a_killed_one_lets_the_edges_in_again(served: Served) -> None:
     """Also one that would not drain the host itself."""
     served.change()

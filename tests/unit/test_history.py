@@ -7,12 +7,19 @@ from typing import Any
 from rackhand.history import code, step_before
 
 
-def host(current: str | None, *releases: tuple[str, str], failed: tuple[str, ...] = ()) -> dict[str, Any]:
+def host(
+    current: str | None, *releases: tuple[str, str], failed: tuple[str, ...] = (), unproven: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """What a host says of an application: `releases` are ids with the run that made them current last."""
     return {
         "current": current,
         "releases": [
-            {"id": id, "activated": 1.0 if run else None, "run": run or None, "failed": "why" if id in failed else None}
+            {
+                "id": id,
+                "proven": bool(run) and id not in unproven,
+                "run": run or None,
+                "failed": "why" if id in failed else None,
+            }
             for id, run in releases
         ],
     }
@@ -79,6 +86,13 @@ def test_what_has_failed_or_never_served_is_no_step() -> None:
         for name in "ab"
     }
     assert step_before(found) == {"a": "old.1", "b": "old.1"}
+
+
+def test_what_was_cut_off_before_anybody_saw_it_answer_is_no_step_to_go_back_to() -> None:
+    """But one to go back from."""
+    releases = (("new.1", "r4"), ("cut.1", "r3"), ("old.1", "r1"))
+    assert step_before({"a": host("new.1", *releases, unproven=("cut.1",))}) == {"a": "old.1"}
+    assert step_before({"a": host("new.1", *releases, unproven=("cut.1", "new.1"))}) == {"a": "old.1"}
 
 
 def test_a_first_release_has_nothing_before_it() -> None:

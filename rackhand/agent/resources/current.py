@@ -51,7 +51,9 @@ class Current(Resource):
         named = {app for app, _ in self.releases}
         state["others"] = tuple(sorted(self._entries(system) - named)) if self.only else ()
         # Not compared with what is wanted, but with what was there before when it is undone.
-        state["record"] = {app: (here.instance, here.socket) for app, here in current.items()}
+        before = {app: self._proven_before(system, app, here) for app, here in current.items()}
+        state["record"] = {app: (here.instance, here.socket) for app, here in before.items()}
+        state["revived"] = tuple(app for app, here in before.items() if here != current[app])
         state["history"] = {app: files.read_text(self._note(system, app, release)) for app, release in self.releases}
         return state
 
@@ -68,7 +70,27 @@ class Current(Resource):
             return None if here is None else here.release
         if here != self._wanted(system, app, release):
             return f"{release}, by another instance"
-        return release if serving.is_noted(system, app, here.instance) else f"{release}, not in the history"
+        return release + self._missing(system, app, here.instance)
+
+    def _missing(self, system: System, app: str, instance: str) -> str:
+        """What the history does not say of the instance that is current. Whether it answers, this run will see."""
+        noted = serving.latest(system, app)
+        if noted is None or noted.instance != instance:
+            return ", not in the history"
+        if not noted.proven and noted.run != system.run_id:
+            return f", not seen to answer since run {noted.run}"
+        return ""
+
+    def _proven_before(self, system: System, app: str, here: Serving) -> Serving:
+        """What is to serve when this is undone: what is current, but instead of a release that a run which was cut off
+        has left there unproven, the last one that is known to be good."""
+        past = serving.history(system, app)
+        cut_off = any(release.id == here.release and not release.proven for release in past)
+        if cut_off and self._missing(system, app, here.instance):
+            for release in past:
+                if release.good and release.instance:
+                    return serving.place(system, app, release.instance)
+        return here
 
     def _wanted(self, system: System, app: str, release: str) -> Serving | None:
         unit = serving.running(system, app, release)
@@ -89,20 +111,28 @@ class Current(Resource):
         if coming != current or self._entries(system) != set(coming):
             serving.make_current(system, coming)
         for app, _ in self.releases:
-            if not serving.is_noted(system, app, coming[app].instance):
+            if self._missing(system, app, coming[app].instance):
                 serving.note_activated(system, app, coming[app].instance)
 
+    def proven(self, system: System) -> None:
+        for app, _ in self.releases:
+            serving.note_proven(system, app)
+
     def undo(self, system: System, before: State, failure: Failure) -> None:
-        record, history = before["record"], before["history"]
+        record, history, revived = before["record"], before["history"], before["revived"]
         assert isinstance(record, Mapping)
         assert isinstance(history, Mapping)
-        serving.make_current(system, {app: Serving(instance=i, socket=s) for app, (i, s) in record.items()})
+        assert isinstance(revived, tuple)
+        served = {app: Serving(instance=instance, socket=socket) for app, (instance, socket) in record.items()}
+        for app in revived:
+            serving.revive(system, app, served[app].instance)
+        serving.make_current(system, served)
         for app, release in self.releases:
             note = self._note(system, app, release)
             if history[app] is None:
                 files.remove(note)
             else:
                 files.write(note, history[app], "root:root", "0644")
-            served = app in record and layout.release_of(record[app][0]) == release
-            if isinstance(failure.resource, Probe) and failure.resource.app == app and not served:
+            stays = app in served and served[app].release == release
+            if isinstance(failure.resource, Probe) and failure.resource.app == app and not stays:
                 serving.mark_failed(system, app, release, failure.message)

@@ -60,8 +60,8 @@ class Instance(Resource):
 
     @property
     def deadline(self) -> int:
-        # Started, waited for, and stopped again.
-        return 2 * (START_TIMEOUT + self.drain) + self.timeout + self.settle + 60
+        # What was left behind stopped, this one started, waited for, and stopped again.
+        return 3 * (START_TIMEOUT + self.drain) + self.timeout + self.settle + 60
 
     def follows(self, system: System) -> tuple[str, ...]:
         return (f"release:{self.name}", f"virtualenv:{self.venv}")
@@ -107,30 +107,40 @@ class Instance(Resource):
 
     def apply(self, system: System, actual: State) -> None:
         here = serving.current(system).get(self.app)
-        old = self._old(system)
+        old = self._alone(system, here)
         if self.strategy == "beside" and old is not None:
             self._check_memory(old)
         instance = layout.instance(self.release, serving.next_serial(system, self.app))
         unit = layout.unit(self.app, instance)
         since = time.time()
+        self._write_unit(system, instance, old)
+        tried = False
         try:
-            self._write_unit(system, instance, old)
             if self.strategy == "restart":
-                self._wait_at_shared_socket(system, here)
-            # A job of systemd's own: it goes on to its end whatever becomes of this process.
-            system.systemctl("start", unit, timeout=START_TIMEOUT + self.drain)
+                self._hold(system, self.release)
+            tried = True
+            self._start(system, unit, here)
             self._wait(system, instance)
         except (ResourceError, CommandError, OSError) as error:
             # Of what cannot be served all is said.
             log = () if isinstance(error, Unservable) else self._log(system, unit, since)
-            self._take_back(system, instance, here)
-            if not any(past.id == self.release and past.order for past in serving.history(system, self.app)):
-                serving.mark_failed(system, self.app, self.release, str(error))
+            try:
+                self._take_back(system, instance, here)
+            finally:
+                # What serves is not doubted because another instance of it does not start.
+                if tried and (here is None or here.release != self.release):
+                    serving.mark_failed(system, self.app, self.release, str(error))
             raise ResourceError(str(error), log) from error
         files.remove(system.path(f"{layout.release(self.app, self.release)}/{layout.FAILED}"))
 
-    def _old(self, system: System) -> Unit | None:
-        return next((unit for unit in serving.instances(system, self.app) if unit["ActiveState"] == "active"), None)
+    def _alone(self, system: System, here: serving.Serving | None) -> Unit | None:
+        """The instance that serves, once others that are up have ended: a run that was cut off has left them behind,
+        and they take the memory that the next one needs."""
+        up = {unit["Id"]: unit for unit in serving.instances(system, self.app) if unit["ActiveState"] == "active"}
+        serves = None if here is None else up.pop(layout.unit(self.app, here.instance), None)
+        if up:
+            system.systemctl("stop", *up, timeout=START_TIMEOUT + self.drain)
+        return serves
 
     def _check_memory(self, old: Unit) -> None:
         """Two releases need room for two. Raises ResourceError before anything was started."""
@@ -178,13 +188,23 @@ class Instance(Resource):
         except CommandError as error:
             raise ResourceError(f"{error}: does something else listen there? (ss -ltnp)") from error
 
-    def _wait_at_shared_socket(self, system: System, here: serving.Serving | None) -> None:
-        """Has systemd hold the socket, and requests wait there from now on."""
-        self._hold(system, self.release)
+    def _start(self, system: System, unit: str, here: serving.Serving | None) -> None:
+        """Returns when systemd says that it is up."""
+        # A job of systemd's own: it goes on to its end whatever becomes of this process.
+        timeout = START_TIMEOUT + self.drain
         shared = layout.shared_socket(self.app)
-        if here is not None and here.socket != shared:
-            moved = serving.Serving(instance=here.instance, socket=shared)
-            serving.make_current(system, {**serving.current(system), self.app: moved})
+        if self.strategy != "restart" or here is None or here.socket == shared:
+            system.systemctl("start", unit, timeout=timeout)
+            return
+        # Requests are to wait at the socket that systemd holds before the one that serves stops listening. One command,
+        # so that the end of this process cannot leave them waiting for nobody.
+        link = system.path(f"{layout.current(self.app)}/app.sock")
+        coming = files.beside(link)
+        files.remove(coming)
+        os.symlink(shared, coming)
+        move = 'mv -fT -- "$1" "$2" && exec systemctl --quiet start "$3"'
+        system.run("sh", "-c", move, "sh", coming, link, unit, timeout=timeout)
+        system.forget_units()
 
     def _take_back(self, system: System, instance: str, here: serving.Serving | None) -> None:
         """Stops what was started; what served before serves again."""
@@ -195,12 +215,14 @@ class Instance(Resource):
         files.remove(system.path(f"{layout.VOLATILE}/{unit}"))
         if self.strategy != "restart":
             return
-        held = here is not None and here.socket == layout.shared_socket(self.app)
-        if here is not None:
+        # The record may name the socket that systemd holds for one which was not made for that.
+        before = None if here is None else serving.place(system, self.app, here.instance)
+        held = before is not None and before.socket == layout.shared_socket(self.app)
+        if before is not None:
             if held:
-                self._hold(system, here.release)
-            system.systemctl("start", layout.unit(self.app, here.instance))
-            serving.make_current(system, {**serving.current(system), self.app: here})
+                self._hold(system, before.release)
+            serving.revive(system, self.app, before.instance)
+            serving.make_current(system, {**serving.current(system), self.app: before})
         if not held:
             # One whose holder is active systemd would not open again.
             system.systemctl("stop", *(layout.listener(self.app, kind) for kind in ("socket", "service")))

@@ -72,12 +72,13 @@ class Virtualenv(Resource):
         }
         try:
             files.write(requirements, self.requirements, "root:root", "0600")
-            system.run(uv, "venv", "--quiet", "--relocatable", "--python", PYTHON, partial, env=environment)
+            system.run(uv, "venv", "--quiet", "--relocatable", "--python", PYTHON, partial, env=environment, tied=True)
             system.run(
                 *(uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", f"{partial}/bin/python"),
                 *("--requirements", requirements),
                 timeout=INSTALL_TIMEOUT,
                 env=environment,
+                tied=True,
             )
         except CommandError as error:
             files.remove(partial)

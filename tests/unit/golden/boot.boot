@@ -9,6 +9,11 @@ for app in /opt/rackhand/current/*/; do
     if [ -e "${app}release/app.socket" ]; then
         cp "${app}release/app.socket" "/run/systemd/system/rackhand-$name.socket"
         cp "${app}release/app.service" "/run/systemd/system/rackhand-$name.service"
+    else
+        # Requests may have been told to wait at a socket that systemd held, for a release that has not come.
+        instance=${unit##*@}
+        own=/run/rackhand-$name/${instance%.service}/app.sock
+        [ "$(readlink "${app}app.sock")" = "$own" ] || ln -sfT "$own" "${app}app.sock"
     fi
     set -- "$@" "${unit##*/}"
 done
