@@ -21,9 +21,10 @@ from rackhand.commands import (
     hosts_in_inventory,
     interrupts_told_to,
     inventory_sources,
+    new_run,
     run_begun,
 )
-from rackhand.conversation import Conversation, Event
+from rackhand.conversation import Conversation, Event, who
 from rackhand.errors import UserError
 from rackhand.exit_codes import FAILED, INTERRUPTED
 from rackhand.fleet import Fleet
@@ -64,14 +65,15 @@ def tune(
     declared = {host.name: apps_of(host, app)[0] for host in targets}
     places = _places(options, targets, inventory, app) if write else {}
     bundles = {folder: bundle(app, folder) for folder in {each.path for each in declared.values()}}
+    rollout = Rollout.of([host.name for host in targets], Pace())
+    run = Run(name=new_run(), command="tune", apply=False, who=who(), rollout=rollout)
     jobs = []
     for host in targets:
         own = declared[host.name]
         load = {"path": path or own.health, "seconds": seconds, "concurrency": concurrency}
-        jobs.append(Job(host=host, work=partial(_try, app=own, bundle=bundles[own.path], load=load, live=live)))
-    rollout = Rollout.of([host.name for host in targets], Pace())
+        work = partial(_try, app=own, bundle=bundles[own.path], load=load, live=live, run=run)
+        jobs.append(Job(host=host, work=work))
     fleet = Fleet(jobs, rollout=rollout, forks=options.forks, scheduler=options.scheduler)
-    run = Run(name="", command="tune", apply=False, who="", rollout=rollout)
     found = _heard(fleet, run_begun(options, targets, run, check=True), options)
     code = found.report.exit_code
     for name, ended in found.report.hosts.items():
@@ -136,6 +138,7 @@ def _try(
     bundle: Bundle,
     load: Mapping[str, Any],
     live: bool,
+    run: Run,
 ) -> Iterator[Event]:
     from rackhand.target import Target
     from roles import serving, tuning
@@ -158,6 +161,8 @@ def _try(
         "tune",
         last="tuned",
         within=3 * longest,
+        run=run.name,
+        who=run.who,
         app=app.name,
         release=release,
         prefix=prefix,

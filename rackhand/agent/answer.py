@@ -62,6 +62,8 @@ def _answer(message: dict[str, Any], system: System, channel: Channel, emit: Emi
         case "tune":
             from rackhand.agent import tuning
 
+            emit.name(message["run"])
+            host_log.tell({"event": "tune", **message})
             tuning.tune(message, channel, emit, system)
         case "maintenance":
             from rackhand.agent import maintenance

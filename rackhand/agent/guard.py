@@ -245,7 +245,7 @@ def put_back() -> int:
                 _restore(entry)
         except OSError as error:
             os.write(verdict, str(error).encode())
-            print(error, file=sys.stderr)
+            print(f"run {manifest['run']}: {error}", file=sys.stderr)
             return 1
         problems = []
         if manifest["boot"] == _boot():
@@ -255,7 +255,7 @@ def put_back() -> int:
         files.remove(layout.GUARD)
         files.sync_folder(layout.GUARD)
         os.write(verdict, "; ".join([PUT_BACK, *problems]).encode())
-        print("; ".join(["an unconfirmed change was put back", *problems]))
+        print("; ".join([f"run {manifest['run']}: an unconfirmed change was put back", *problems]))
     return 0
 
 

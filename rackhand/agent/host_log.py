@@ -28,6 +28,8 @@ def line(event: Mapping[str, Any]) -> str | None:
             return f"{run}: exec by {event['who']}: {' '.join(event['argv'])}"
         case "maintenance":
             return f"{run}: maintenance {'on' if event['on'] else 'off'} for {event['apps']} by {event['who']}"
+        case "tune":
+            return f"{run}: tune {event['app']} by {event['who']}"
         case "resource" if event["status"] == "changed":
             return f"{run}: changed {event['id']}"
         case "resource" if event["status"] == "failed":

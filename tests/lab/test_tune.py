@@ -1,5 +1,6 @@
 """Tuning tries candidates beside what serves, leaves nothing behind, and what it writes can be deployed."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,8 @@ def test_nothing_is_written_and_no_traffic_is_touched_unless_asked_for(site: Sit
     assert rows[0].split()[-1 - rows[0].endswith("best")] == "now"
     assert requests(host, "alone") == before
     assert not written(site).exists()
+    said = host.run(["journalctl", "-t", "rackhand", "-o", "cat"]).stdout
+    assert re.search(r"^run [-0-9a-f]+: tune alone by \S+@\S+$", said, re.MULTILINE), said
 
 
 def test_the_best_is_written_and_deployed(site: Site, host: LabHost) -> None:

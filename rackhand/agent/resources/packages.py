@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -59,7 +60,7 @@ class Packages(Resource):
 
     def apply(self, system: System, actual: State) -> None:
         missing = [package for package in self.packages if actual[package] != "installed"]
-        if any(not _has_candidate(system, package) for package in missing):
+        if not _have_candidates(system, missing):
             _update(system)
         try:
             _apt(system, "install", *missing)
@@ -74,9 +75,11 @@ class Packages(Resource):
                 raise ResourceError(_said(second)) from second
 
 
-def _has_candidate(system: System, package: str) -> bool:
-    policy = system.run("apt-cache", "policy", package)
-    return "Candidate: " in policy and "Candidate: (none)" not in policy
+def _have_candidates(system: System, packages: Sequence[str]) -> bool:
+    # Of a package that no index has, apt says nothing at all.
+    policy = system.run("apt-cache", "policy", *packages)
+    candidates = [line.split()[1] for line in policy.splitlines() if line.startswith("  Candidate:")]
+    return len(candidates) == len(packages) and "(none)" not in candidates
 
 
 def _update(system: System) -> None:
