@@ -44,17 +44,27 @@ class Advice:
 def advice(found: Findings, app: App, worker: str, facts: Mapping[str, Any] | None = None) -> Advice:
     """`worker` is the kind of workers that the application has now. With the facts of a host, reasons have numbers."""
     speaks_asgi = found.protocol == "asgi" or found.protocol is None and worker in ASGI_WORKERS
+    # What was measured with workers of another protocol was another application.
+    measured = app.tuned if (worker in ASGI_WORKERS) == speaks_asgi else ()
     better, why = _worker(found, speaks_asgi, worker)
     recommended = [
         Recommendation(setting="server", now=app.server, better="gunicorn", why=_SERVER),
         Recommendation(setting="worker", now=worker if app.server == "gunicorn" else None, better=better, why=why),
         _workers(found, app, speaks_asgi, facts),
     ]
-    if better == "gthread":
+    if (worker if "worker" in measured else better) == "gthread":
         now = app.threads if worker == "gthread" else None
         threads, why = _threads(found, app)
         recommended.append(Recommendation(setting="threads", now=now, better=threads, why=why))
-    return Advice(recommendations=tuple(recommended), remarks=tuple(_remarks(found, speaks_asgi)))
+    kept = tuple(_as_measured(one, app) if one.setting in measured else one for one in recommended)
+    return Advice(recommendations=kept, remarks=tuple(_remarks(found, speaks_asgi)))
+
+
+def _as_measured(one: Recommendation, app: App) -> Recommendation:
+    """What the source lets one guess is no reason to undo what was measured on the host."""
+    if one.now is None:
+        return one
+    return replace(one, better=one.now, why=f"tune has measured it ({app.origins[one.setting]})")
 
 
 _SERVER = "its master has long replaced workers that die or hang; the one for Uvicorn alone is small and young"

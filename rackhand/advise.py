@@ -79,12 +79,15 @@ def _value(now: str | int | None) -> str:
 
 def _to_write(app: App, given: Sequence[Recommendation]) -> Iterator[str]:
     yield "To write:"
-    yield ""
-    yield "apps:"
-    yield f"  {app.name}:"
-    for one in filter(lambda one: one.differs, given):
-        value = f'"{one.better}"' if " " in str(one.better) else one.better
-        was = f"  # {app.where(one.setting)} is {one.now}" if one.setting in app.origins else f"  # {app.origin}"
-        yield f"    {one.setting}: {value}{was}"
-    if "threads" in app.origins and all(one.better != "gthread" for one in given):
+    for variable in ("apps", "rackhand_tuning"):
+        differing = [one for one in given if one.differs and app.variable(one.setting) == variable]
+        if differing:
+            yield from ("", f"{variable}:", f"  {app.name}:")
+        for one in differing:
+            value = f'"{one.better}"' if " " in str(one.better) else one.better
+            was = f"  # {app.where(one.setting)} is {one.now}" if one.setting in app.origins else f"  # {app.origin}"
+            yield f"    {one.setting}: {value}{was}"
+    # Beside a worker that is measured, those of the application belong to its own worker, which counts no more.
+    idle = "worker" in app.tuned and "threads" not in app.tuned
+    if "threads" in app.origins and not idle and all(one.better != "gthread" for one in given):
         yield f"    # and leave out threads ({app.where('threads')}): only gthread has them"

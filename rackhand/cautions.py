@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 #: Packages that serve, reload or debug an application while it is written.
 _DEVELOPMENT = {"aiohttp-devtools", "fastapi-cli", "flask-debugtoolbar", "hupper", "livereload", "watchgod"}
-_EXTRA = re.compile(r"^\s*fastapi\s*\[[^]]*\bstandard\b", re.MULTILINE | re.IGNORECASE)
+#: The extras that bring fastapi-cli, which is not among the requirements then.
+_EXTRA = re.compile(r"^\s*fastapi\s*\[[^]]*?\b(standard|all)\b", re.MULTILINE | re.IGNORECASE)
 
 
 def cautions(hosts: Iterable[HostSettings], bundles: Mapping[Path, Bundle]) -> tuple[str, ...]:
@@ -39,7 +40,9 @@ def shortages(target: Target) -> Iterator[str]:
 
 def _of(app: App, host: HostSettings, bundles: Mapping[Path, Bundle]) -> Iterator[str]:
     requirements = bundles[app.path].requirements
-    unfit = sorted(names(requirements) & _DEVELOPMENT) + ["fastapi[standard]"] * bool(_EXTRA.search(requirements))
+    unfit = sorted(names(requirements) & _DEVELOPMENT)
+    if extra := _EXTRA.search(requirements):
+        unfit.append(f"fastapi[{extra[1].lower()}]")
     if unfit:
         yield (
             f"{shown(app.path)}: the requirements of {app.name} have {' and '.join(unfit)}, a development server: it "

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rackhand import PROJECT
 from rackhand.bundle import Bundle, bundle
 from rackhand.cautions import cautions, shortages
-from rackhand.conversation import Conversation, Event, who
+from rackhand.conversation import Conversation, Data, Event, who
 from rackhand.edges import behind
 from rackhand.errors import UserError
 from rackhand.exit_codes import INTERRUPTED
@@ -97,9 +97,10 @@ def hosts_in_inventory(options: Options) -> tuple[tuple[HostSettings, ...], Inve
     if options.forks < 1:
         raise UserError(f"--forks should be 1 or more, got {options.forks}")
     inventory = read_inventory(options.inventory, options.extra_vars, options.vault())
-    limit = failed_last(PROJECT / ".runs") if options.limit == "@failed" else options.limit
+    lists = {"failed": partial(failed_last, PROJECT / ".runs")}
     sites = sites_of(options.inventory)
-    chosen = [host_settings(host, PROJECT, sites=sites) for host in inventory.select(options.host, limit)]
+    selected = inventory.select(options.host, options.limit, lists)
+    chosen = [host_settings(host, PROJECT, sites=sites) for host in selected]
     found = behind([host.name for host in chosen], inventory)
     return tuple(passed_on(host, found.get(host.name)) for host in chosen), inventory
 
@@ -178,8 +179,8 @@ def _converge(
     uv = packed(conversation.facts["architecture"])
     target = Target(settings=host, facts=conversation.facts, bundles=bundles, apps=apps, uv=uv.digest)
 
-    def data(digest: str) -> bytes:
-        return uv.path.read_bytes() if digest == uv.digest else blob(digest)
+    def data(digest: str) -> Data:
+        return uv.mapped() if digest == uv.digest else blob(digest)
 
     named = [role for role in host.roles if run.command != "provision" or role.name not in APP_ROLES]
     planned, left_out = selected(target, loaded(named), meant)
@@ -413,7 +414,7 @@ def _rollback_release(
 ) -> str | None:
     found = facts["apps"].get(app.name, {"current": None, "releases": []})
     if release is None:
-        earlier = [r for r in found["releases"] if r["activated"] and not r["failed"] and r["id"] != found["current"]]
+        earlier = [r for r in found["releases"] if r["proven"] and not r["failed"] and r["id"] != found["current"]]
         if earlier:
             return str(earlier[0]["id"])
         raise UserError(f"{app.name} has no earlier release on {host.name} to go back to")
@@ -445,7 +446,7 @@ def _run(
     run: Run,
     *,
     host: HostSettings,
-    blob: Blob,
+    blob: Callable[[str], Data],
     left_out: Sequence[str] = (),
 ) -> Iterator[Event]:
     changing = _changing(planned, conversation.facts["apps"])

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from mmap import mmap
 from typing import TYPE_CHECKING, Any
 
 from rackhand import payload
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from rackhand.agent.plan import Plan
 
 Event = dict[str, Any]
+
+#: Data for a host: in memory, or in a file that is read as it is sent.
+Data = bytes | mmap
 
 #: Bytes sent at once: small enough to show progress, large enough not to cost round trips.
 CHUNK = 2**18
@@ -114,7 +118,7 @@ class Conversation:
                 return
             self._buffer += chunk
 
-    def _send(self, message: Mapping[str, Any], data: bytes = b"") -> None:
+    def _send(self, message: Mapping[str, Any], data: Data = b"") -> None:
         with self._sending:
             self._stream.send(json.dumps(message, separators=(",", ":")).encode() + b"\n")
             for start in range(0, len(data), CHUNK):
@@ -156,7 +160,7 @@ class Conversation:
         who: str,
         apply: bool,
         secrets: tuple[str, ...],
-        blob: Callable[[str], bytes],
+        blob: Callable[[str], Data],
         confirm_within: int = 30,
         drain: Mapping[str, Any] | None = None,
     ) -> Iterator[Event]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rackhand.errors import UserError
-from rackhand.inventory import Inventory
+from rackhand.inventory import Inventory, UndecryptableError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +52,19 @@ def edge(to: str, namespace: Mapping[str, Any]) -> Edge:
 
 def behind(names: Iterable[str], inventory: Inventory) -> dict[str, Behind]:
     """The edges of these hosts, of those that have any: of all at once, since the whole inventory is looked through for
-    them. Raises UserError."""
-    edges = dict(_edges(inventory))
+    them. What is encrypted of other hosts stays so, as far as it need not be read; what is of these has been decrypted
+    with their settings. Raises UserError."""
+    closed = inventory.closed()
+    edges = dict(_edges(closed))
     groups = {to: inventory.groups[to].members for to in edges.values() if to in inventory.groups}
-    known = functools.cache(lambda name: address(inventory.hosts[name].vars, name))
+
+    @functools.cache
+    def known(name: str) -> str:
+        try:
+            return address(closed.hosts[name].vars, name)
+        except (UndecryptableError, ValueError):  # Then it is needed.
+            return address(inventory.hosts[name].vars, name)
+
     found: dict[str, Behind] = {}
     for name in names:
         mine = [edge for edge, to in edges.items() if name in groups.get(to, ())]
@@ -71,17 +81,20 @@ def behind(names: Iterable[str], inventory: Inventory) -> dict[str, Behind]:
 
 
 def _edges(inventory: Inventory) -> Iterator[tuple[str, str]]:
-    """All edges of the inventory, with the names of their groups. What is wrong with one is told of that host."""
+    """All edges of the inventory, with the names of their groups. What is wrong with one is told of that host, when a
+    run is about it."""
     for host in inventory.hosts.values():
-        settings = host.vars.get("rackhand_edge")
-        if isinstance(settings, Mapping) and isinstance(settings.get("to"), str):
-            yield host.name, settings["to"]
+        with contextlib.suppress(UserError):
+            settings = host.vars.lazy.get("rackhand_edge")
+            if isinstance(settings, Mapping) and isinstance(to := settings.get("to"), str):
+                yield host.name, to
 
 
 def address(variables: Mapping[str, Any], name: str) -> str:
     """The address by which edges and the hosts behind them know a host. Names would be looked up once, when nginx
     starts, and one that is not found would keep it from starting. Raises ValueError."""
-    said = variables.get("rackhand_address", variables.get("ansible_host", name))
+    key = next((key for key in ("rackhand_address", "ansible_host") if key in variables), None)
+    said = name if key is None else variables[key]
     try:
         return str(ipaddress.ip_address(said if isinstance(said, str) else ""))
     except ValueError:

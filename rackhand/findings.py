@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rackhand.bundle import IGNORED, names
+from rackhand.clients import Function, known_in
 from rackhand.inventory import shown
 from rackhand.protocol import FRAMEWORKS, Protocol, full_name, imports, protocol
 
@@ -34,6 +36,8 @@ _WAITS = {
     **dict.fromkeys(("boto3", "smtplib", "ftplib", "socket.create_connection", "socket.getaddrinfo"), "a plain def"),
     "open": "await asyncio.to_thread()",
 }
+#: What makes, of what waits, objects that wait in turn, besides classes.
+_MAKERS = ("client", "connect", "create_connection", "cursor", "from_url", "pipeline", "resource", "session")
 #: What keeps a processor busy.
 _COMPUTES = (
     *("hashlib.pbkdf2_hmac", "hashlib.scrypt", "bcrypt", "argon2", "passlib", "werkzeug.security"),
@@ -98,20 +102,36 @@ def findings(folder: Path, app: str, requirements: str) -> Findings:
         name for name in _FRAMEWORKS if name in names(requirements)
     ]
     used = [name for name in used if speaks is None or FRAMEWORKS.get(name, speaks) == speaks] or used
-    asynchronous = {name for reader in readers for name in reader.asynchronous}
-    endpoints = [name for reader in readers for name in reader.endpoints]
-    waits = sum(name in asynchronous for name in endpoints)
+    endpoints = [
+        one if isinstance(one, bool) else _asynchronous(one, reader, readers)
+        for reader in readers
+        for one in reader.endpoints
+    ]
     return Findings(
         framework=_FRAMEWORKS[used[0]] if used else None,
         protocol=speaks or (FRAMEWORKS.get(used[0]) if used else None),
-        asynchronous=waits,
-        plain=len(endpoints) - waits,
+        asynchronous=sum(endpoints),
+        plain=len(endpoints) - sum(endpoints),
         websockets=_all(reader.websockets for reader in readers),
         streams=_all(reader.streams for reader in readers),
         blocking=_all(reader.blocking for reader in readers),
         waiting=_all(reader.waiting for reader in readers),
         computing=_all(reader.computing for reader in readers),
     )
+
+
+def _asynchronous(endpoint: str, user: _Reader, readers: Sequence[_Reader]) -> bool:
+    """Whether the function of this name is async def: that of the module which the name says, else that of the user's
+    own; of several such modules, that in the user's folder."""
+    module, _, name = endpoint.rpartition(".")
+    meant = module.rpartition(".")[2] or Path(user.file).stem
+    folder = Path(user.file).parent
+
+    def distance(reader: _Reader) -> tuple[bool, bool]:
+        return Path(reader.file).stem != meant, Path(reader.file).parent != folder
+
+    defined = [reader for reader in readers if name in reader.functions]
+    return bool(defined) and min(defined, key=distance).functions[name]
 
 
 def _all(hints: Iterable[Iterable[Hint]]) -> tuple[Hint, ...]:
@@ -132,13 +152,15 @@ def _modules(folder: Path) -> Iterator[tuple[Path, ast.Module]]:
 
 @dataclass
 class _Reader(ast.NodeVisitor):
-    """What one module says. Functions are known by their names: `module.name` would need to run it."""
+    """What one module says."""
 
     file: str
     tree: ast.Module
     imported: Mapping[str, str] = field(init=False)
-    endpoints: list[str] = field(default_factory=list)
-    asynchronous: set[str] = field(default_factory=set)
+    #: Whether each is async def; or its name, as far as that is known in full.
+    endpoints: list[bool | str] = field(default_factory=list)
+    #: Whether each is async def, by its name.
+    functions: dict[str, bool] = field(default_factory=dict)
     websockets: list[Hint] = field(default_factory=list)
     streams: list[Hint] = field(default_factory=list)
     blocking: list[Hint] = field(default_factory=list)
@@ -148,8 +170,18 @@ class _Reader(ast.NodeVisitor):
     def __post_init__(self) -> None:
         self.imported = imports(self.tree)
         #: The functions that the code is in, the innermost last.
-        self._inside: list[ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda] = []
+        self._inside: list[Function] = []
+        self._known = known_in(self.tree, self.imported, _is_client)
         self.visit(self.tree)
+
+    @contextmanager
+    def _within(self, function: Function) -> Iterator[None]:
+        around = self._known
+        self._known = known_in(function, around, _is_client)
+        self._inside.append(function)
+        yield
+        self._inside.pop()
+        self._known = around
 
     def _hint(self, node: ast.expr | ast.stmt, what: str, instead: str = "") -> Hint:
         return Hint(file=self.file, line=node.lineno, what=what, instead=instead)
@@ -160,23 +192,21 @@ class _Reader(ast.NodeVisitor):
         self._function(node)
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
-        self.asynchronous.add(node.name)
         self._function(node)
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
-        self._inside.append(node)
-        self.generic_visit(node)
-        self._inside.pop()
+        with self._within(node):
+            self.generic_visit(node)
 
     def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        asynchronous = self.functions[node.name] = isinstance(node, ast.AsyncFunctionDef)
         for decorator in node.decorator_list:
             self.visit(decorator)
             if isinstance(decorator, ast.Call) and _is_route(decorator):
-                self.endpoints.append(node.name)
-        self._inside.append(node)
-        for part in node.body:
-            self.visit(part)
-        self._inside.pop()
+                self.endpoints.append(asynchronous)
+        with self._within(node):
+            for part in node.body:
+                self.visit(part)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         if any(self._full(base).startswith(_VIEWS) for base in node.bases):
@@ -209,7 +239,7 @@ class _Reader(ast.NodeVisitor):
         if last in _SOCKETS and (last == "WebSocketRoute" or _has_path(node)):
             self.websockets.append(self._hint(node, last))
         if last in _ADDED and _has_path(node) or full in _ROUTES:
-            self.endpoints += _view(node)
+            self.endpoints += [self._full(view) or _last(view) for view in _view(node)]
         self._holds_up(node, full)
 
     def visit_Name(self, node: ast.Name) -> None:
@@ -226,8 +256,7 @@ class _Reader(ast.NodeVisitor):
             self.streams.append(self._hint(node, "text/event-stream"))
 
     def _holds_up(self, node: ast.Call, full: str) -> None:
-        known = [name for name in _WAITS if f"{full}.".startswith(f"{name}.")]
-        instead = _WAITS[max(known, key=len)] if known else ""
+        instead = _instead(full)
         computes = f"{full}.".startswith(tuple(f"{name}." for name in _COMPUTES))
         here = self._inside[-1] if self._inside else None
         if isinstance(here, ast.AsyncFunctionDef) and (instead or computes):
@@ -241,7 +270,19 @@ class _Reader(ast.NodeVisitor):
     def _full(self, expression: ast.expr) -> str:
         if isinstance(expression, ast.Name) and expression.id == "open" and "open" not in self.imported:
             return "open"
-        return full_name(expression, dict(self.imported))
+        return full_name(expression, self._known)
+
+
+def _instead(full: str) -> str:
+    """What would hold up no event loop, in the place of what waits; nothing for what does not wait."""
+    known = [name for name in _WAITS if f"{full}.".startswith(f"{name}.")]
+    return _WAITS[max(known, key=len)] if known else ""
+
+
+def _is_client(full: str) -> bool:
+    """Whether a call makes an object that waits for others: `requests.Session()`, but not `requests.get()`."""
+    last = full.rpartition(".")[2]
+    return bool(_instead(full)) and (last[0].isupper() or last in _MAKERS)
 
 
 def _is_route(decorator: ast.Call) -> bool:
@@ -263,16 +304,21 @@ def _has_path(call: ast.Call) -> bool:
     )
 
 
-def _view(call: ast.Call) -> Iterator[str]:
-    """The name of the function that a call makes an endpoint."""
+def _view(call: ast.Call) -> Iterator[ast.Name | ast.Attribute]:
+    """What names the function that a call makes an endpoint."""
     named = [one.value for one in call.keywords if one.arg in ("view_func", "endpoint", "view", "route")]
     for given in (*call.args[1:], *named):
         if isinstance(given, (ast.Name, ast.Attribute)):
-            yield given.id if isinstance(given, ast.Name) else given.attr
+            yield given
             return
 
 
-def _methods(view: ast.ClassDef) -> Iterator[str]:
+def _last(name: ast.Name | ast.Attribute) -> str:
+    return name.id if isinstance(name, ast.Name) else name.attr
+
+
+def _methods(view: ast.ClassDef) -> Iterator[bool]:
+    """Whether each method that answers requests is async def."""
     for node in view.body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name in _VERBS:
-            yield node.name
+            yield isinstance(node, ast.AsyncFunctionDef)

@@ -10,15 +10,19 @@ import dataclasses
 import hashlib
 import importlib
 import inspect
+import sys
+import threading
 import traceback
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, wraps
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import roles
+import roles.operations
+import roles.tuning
 from rackhand import PROJECT, templates
 from rackhand.agent.resource import Resource
 from rackhand.errors import UserError
@@ -31,15 +35,20 @@ if TYPE_CHECKING:
 
 #: Rackhand's own, which are not looked for.
 _OWN = {role.__name__: role for role in roles.DEPLOY}
+#: All of Rackhand's modules there, which are imported by now: no file of a user's takes the place of one.
+RACKHANDS = frozenset(name for name in list(sys.modules) if name.startswith("roles."))
+#: Held while a role is loaded: workers do so in several threads.
+_loading = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OwnRole:
-    """What is in a file: the function, and the class of its settings if it takes any. `digest` is that of all
-    Python files of the folder, and of the templates beside it."""
+    """What is in a file: the function, and the class of its settings if it takes any, with the types of its fields.
+    `digest` is that of all Python files of the folder, and of the templates beside it."""
 
     function: Callable[..., Iterable[Resource]]
     settings: type[Any] | None
+    types: Mapping[str, Any]
     digest: str
 
 
@@ -93,6 +102,11 @@ def _check(resource: object) -> None:
 @cache
 def load(name: str, file: Path) -> OwnRole:
     """What is in a file. Raises UserError, naming file and line, when it is no role."""
+    with _loading:
+        return _load(name, file)
+
+
+def _load(name: str, file: Path) -> OwnRole:
     module = _module(name, file)
     function = module.__dict__.get(name)
     if not inspect.isfunction(function):
@@ -101,29 +115,24 @@ def load(name: str, file: Path) -> OwnRole:
     try:
         parameters = list(inspect.signature(function).parameters.values())
         hints = typing.get_type_hints(function)
-        for hint in hints.values():
-            if dataclasses.is_dataclass(hint):
-                typing.get_type_hints(hint)
+        settings = hints.get(parameters[1].name) if len(parameters) == 2 else None
+        types = typing.get_type_hints(settings) if dataclasses.is_dataclass(settings) else {}
     except Exception as error:  # an annotation may be anything
         raise UserError(told(file, error, line)) from error
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if not 1 <= len(parameters) <= 2 or any(parameter.kind not in positional for parameter in parameters):
         raise UserError(f"{shown(file)}:{line}: should be {name}(target) or {name}(target, settings: Settings)")
-    settings = hints.get(parameters[1].name) if len(parameters) == 2 else None
     frozen = dataclasses.is_dataclass(settings) and settings.__dataclass_params__.frozen  # type: ignore[union-attr]
     if len(parameters) == 2 and not frozen:
         raise UserError(
             f"{shown(file)}:{line}: {parameters[1].name} should have a frozen dataclass as its annotation: "
             "its fields are the settings"
         )
-    return OwnRole(function=function, settings=settings, digest=_digest(file.parent))
+    return OwnRole(function=function, settings=settings, types=types, digest=_digest(file.parent))
 
 
 def _module(name: str, file: Path) -> ModuleType:
-    folder = file.parent
-    if str(folder) not in roles.__path__:
-        roles.__path__.append(str(folder))
-        templates.FOLDERS.append(folder.parent / "templates")
+    _come_first(file.parent)
     try:
         module = importlib.import_module(f"roles.{name}")
     except UserError:
@@ -134,6 +143,21 @@ def _module(name: str, file: Path) -> ModuleType:
         first = shown(Path(module.__file__ or module.__name__))
         raise UserError(f"{shown(file)}: {first} has this name already: rename this one")
     return module
+
+
+def _come_first(folder: Path) -> None:
+    """From now on `roles.NAME` is the module of this folder, where it has one. Others may have one of the same name,
+    which stays with those who have imported it."""
+    first = str(folder)
+    if first not in roles.__path__:
+        templates.FOLDERS.append(folder.parent / "templates")
+    roles.__path__[:] = [first, *(path for path in roles.__path__ if path != first)]
+    for path in folder.glob("*.py"):
+        module = sys.modules.get(f"roles.{path.stem}")
+        if module is None or module.__name__ in RACKHANDS or module.__file__ == str(path):
+            continue
+        del sys.modules[module.__name__]
+        vars(roles).pop(path.stem, None)
 
 
 @cache

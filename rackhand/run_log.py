@@ -38,18 +38,18 @@ class RunLog:
         self._file.close()
 
 
-def failed_last(folder: Path) -> str:
-    """A pattern of the hosts that did not end well in the last recorded run that could change hosts: that failed, could
+def failed_last(folder: Path) -> tuple[str, ...]:
+    """The names of the hosts that did not end well in the last recorded run that could change hosts: that failed, could
     not be reached, were interrupted or not begun. Raises UserError when there is none."""
     for path in sorted(folder.glob("*.jsonl"), reverse=True):
         report = _report(path)
         if report.check or report.command in ("", "smoke"):
             continue
-        left = [name for name, host in report.hosts.items() if host.outcome != "ok"]
+        left = tuple(name for name, host in report.hosts.items() if host.outcome != "ok")
         if not left:
-            raise UserError(f"--limit @failed: the last run ({report.command}, {report.run}) ended well on all hosts")
-        return ",".join(left)
-    raise UserError("--limit @failed: there is no record of a run")
+            raise UserError(f"@failed: the last run ({report.command}, {report.run}) ended well on all hosts")
+        return left
+    raise UserError("@failed: there is no record of a run")
 
 
 def _report(path: Path) -> Report:

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import mmap
 import os
 import shutil
 import subprocess
@@ -26,6 +27,11 @@ class PackedUv:
 
     digest: str
     path: Path
+
+    def mapped(self) -> mmap.mmap:
+        """It, in memory once, however many hosts it is sent to at the same time."""
+        with self.path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def cache_folder() -> Path:

@@ -4,7 +4,7 @@ from rackhand.inventory.documents import Definition, Layer, Origin, got, shown
 from rackhand.inventory.inventory import Group, Host, Inventory, load_inventory
 from rackhand.inventory.names import did_you_mean
 from rackhand.inventory.variables import Variables
-from rackhand.inventory.vault import Vault
+from rackhand.inventory.vault import UndecryptableError, Vault
 
 __all__ = [
     "Definition",
@@ -13,6 +13,7 @@ __all__ = [
     "Inventory",
     "Layer",
     "Origin",
+    "UndecryptableError",
     "Variables",
     "Vault",
     "did_you_mean",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rackhand.errors import UserError
@@ -73,21 +74,30 @@ class Inventory:
             hint = did_you_mean(name, self.hosts)
             raise UserError(f"{name!r}: no host of the inventory has this name{hint}") from None
 
-    def select(self, pattern: str, limit: str | None = None) -> tuple[Host, ...]:
-        """The hosts that an Ansible pattern selects, of them only those that `limit` selects too. Raises
-        UserError for an unknown name, and when no host is left."""
-        names = self._names(pattern)
+    def select(
+        self, pattern: str, limit: str | None = None, lists: patterns.Lists = MappingProxyType({})
+    ) -> tuple[Host, ...]:
+        """The hosts that an Ansible pattern selects, of them only those that `limit` selects too; in both `@name` may
+        stand for a list. Raises UserError for an unknown name, and when no host is left."""
+        names = self._names(pattern, lists)
         if limit is not None:
-            limited = set(self._names(limit))
+            limited = set(self._names(limit, lists))
             names = tuple(name for name in names if name in limited)
         if not names:
             within = "" if limit is None else f" within the limit {limit!r}"
             raise UserError(f"{pattern!r}: selects no host{within}")
         return tuple(self.hosts[name] for name in names)
 
-    def _names(self, pattern: str) -> tuple[str, ...]:
+    def closed(self) -> Inventory:
+        """The same, in which nothing is decrypted that has not been by now."""
+        hosts: dict[str, Host] = {}
+        for name, host in self.hosts.items():
+            hosts[name] = replace(host, vars=host.vars.closed(_HostVars(hosts)))
+        return replace(self, hosts=hosts)
+
+    def _names(self, pattern: str, lists: patterns.Lists) -> tuple[str, ...]:
         members = {name: group.members for name, group in self.groups.items()}
-        return patterns.select(pattern, tuple(self.hosts), members)
+        return patterns.select(pattern, tuple(self.hosts), members, lists)
 
 
 def load_inventory(

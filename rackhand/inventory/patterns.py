@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rackhand.errors import UserError
@@ -13,14 +13,17 @@ from rackhand.inventory.names import did_you_mean, split_port
 _SUBSCRIPT = re.compile(r"(.+)\[(?:(-?[0-9]+)|([0-9]+)[:-]([0-9]*))\]")
 _TERM = re.compile(r"(?:[^\s:\[\]]|\[[^\]]*\])+")
 
+#: What `@name` stands for besides a file of this name, once it is asked for: terms.
+Lists = Mapping[str, Callable[[], Sequence[str]]]
 
-def select(pattern: str, hosts: Sequence[str], groups: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+
+def select(pattern: str, hosts: Sequence[str], groups: Mapping[str, Sequence[str]], lists: Lists) -> tuple[str, ...]:
     """The names that a pattern selects, in the order that it names them; `groups` maps names to members.
 
     Raises UserError for a name that is neither a host nor a group, also after `!`: a host that was to be left
     out would otherwise be touched.
     """
-    terms = split(pattern)
+    terms = split(pattern, lists)
     if not terms or not {"!", "&"}.isdisjoint(terms):
         raise UserError(f"{pattern!r}: is not a pattern of hosts")
     chosen = [term for term in terms if term[0] not in "&!"] or ["all"]
@@ -38,8 +41,8 @@ def select(pattern: str, hosts: Sequence[str], groups: Mapping[str, Sequence[str
     return tuple(selected)
 
 
-def split(pattern: str) -> list[str]:
-    """The terms of a pattern, each with its `&` or `!`; `@file` stands for the lines of a file."""
+def split(pattern: str, lists: Lists) -> list[str]:
+    """The terms of a pattern, each with its `&` or `!`; `@name` stands for a list, or for the lines of a file."""
     if "," in pattern:
         terms = pattern.split(",")
     elif split_port(pattern):  # An IPv6 address or a range has colons of its own.
@@ -47,12 +50,17 @@ def split(pattern: str) -> list[str]:
     else:
         terms = _TERM.findall(pattern)
     terms = [term.strip() for term in terms if term.strip()]
-    return [line for term in terms for line in (_lines(Path(term[1:])) if term[0] == "@" else [term])]
+    return [one for term in terms for one in (_listed(term[1:], lists) if term[0] == "@" else [term])]
+
+
+def _listed(name: str, lists: Lists) -> Sequence[str]:
+    return lists[name]() if name in lists else _lines(Path(name))
 
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text(encoding="utf-8").split()
+        lines = file.read_text(encoding="utf-8").splitlines()
+        return [line.strip() for line in lines if line.strip()]
     except OSError as error:
         raise UserError(f"@{file}: cannot be read: {error.strerror}") from None
 

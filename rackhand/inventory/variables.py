@@ -9,6 +9,7 @@ from typing import Any
 
 from rackhand.errors import UserError
 from rackhand.inventory.documents import Definition, Layer, Origin, Unsafe, dotted
+from rackhand.inventory.vars_files import Encrypted
 from rackhand.inventory.vault import UndecryptableError, Vault, Vaulted
 
 
@@ -79,6 +80,12 @@ class Variables(Mapping[str, Any]):
         found = self._winning.get(name)
         text = None if found is None else found.text(*path)
         return None if text is None or is_template(text) else text
+
+    def closed(self, hostvars: Mapping[str, Any]) -> Variables:
+        """The same without what would have to be decrypted: files are left out, and to read a value raises
+        UndecryptableError."""
+        layers = [layer for layer in self._layers if not isinstance(layer, Encrypted) or layer.opened]
+        return Variables(layers, {**self._magic, "hostvars": hostvars}, self.vault.closed())
 
     def namespace(self) -> Mapping[str, Any]:
         """What a template sees: the magic variables, which nothing overrides, and these."""

@@ -66,7 +66,7 @@ def _ignored(entry: Path) -> bool:
     return entry.name.startswith(".") or entry.name.endswith("~")
 
 
-class _Encrypted(Mapping[str, Definition]):
+class Encrypted(Mapping[str, Definition]):
     """What an encrypted file sets. It is decrypted for a host that is worked on, not for others."""
 
     def __init__(self, path: Path, scope: str, vault: Vault) -> None:
@@ -77,6 +77,11 @@ class _Encrypted(Mapping[str, Definition]):
     @cached_property
     def _layer(self) -> Layer:
         return _decrypted(self._path, self._scope, self._vault)
+
+    @property
+    def opened(self) -> bool:
+        """Whether it has been decrypted."""
+        return "_layer" in vars(self)
 
     def __getitem__(self, name: str) -> Definition:
         return self._layer[name]
@@ -97,7 +102,7 @@ def _read(path: Path, scope: str, vault: Vault) -> Layer:
             encrypted = file.read(len(HEADER)) == HEADER.encode()
     except OSError:
         encrypted = False  # what is wrong with it is told below
-    return _Encrypted(path, scope, vault) if encrypted else _decrypted(path, scope, vault)
+    return Encrypted(path, scope, vault) if encrypted else _decrypted(path, scope, vault)
 
 
 def _decrypted(path: Path, scope: str, vault: Vault) -> Layer:

@@ -70,6 +70,12 @@ class Vault:
         self.values.update(filter(None, (text, text.strip())))
         return text
 
+    def closed(self) -> Vault:
+        """One that knows what has been decrypted, and decrypts nothing else."""
+        closed = Vault()
+        closed._opened, closed.values, closed.texts = self._opened, self.values, self.texts
+        return closed
+
     def note(self, texts: Iterable[str]) -> None:
         """Texts that stand in an encrypted file."""
         self.texts.update(text for text in texts if len(text) >= _LEAST)

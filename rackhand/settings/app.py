@@ -70,10 +70,16 @@ class App:
     origin: Origin = field(compare=False, repr=False)
     #: Where each setting that is set stands.
     origins: Mapping[str, Origin] = field(default_factory=dict, compare=False, repr=False)
+    #: Of these, those that a tuning of the host says, which is stronger.
+    tuned: tuple[str, ...] = field(default=(), compare=False)
+
+    def variable(self, setting: str) -> str:
+        """The variable of the host that says what a setting is."""
+        return "rackhand_tuning" if setting in self.tuned else "apps"
 
     def where(self, setting: str) -> str:
         """The place of a setting, or of the application where it is left out, as messages name it."""
-        return f"{self.origins.get(setting, self.origin)}: apps.{self.name}.{setting}"
+        return f"{self.origins.get(setting, self.origin)}: {self.variable(setting)}.{self.name}.{setting}"
 
 
 def app_of(fields: Fields, tuning: Fields, project: Path) -> App:
@@ -114,7 +120,8 @@ def app_of(fields: Fields, tuning: Fields, project: Path) -> App:
         worker_memory=fields.whole("worker_memory", 128, least=1),
         memory_limit=fields.whole("memory_limit", 0, least=_LEAST_MEMORY) or None,
         origin=fields.origin(()),
-        origins={str(key): fields.origin((key,)) for key in fields.values},
+        origins={str(key): place.origin((key,)) for place in (fields, tuning) for key in place.values},
+        tuned=tuple(map(str, tuning.values)),
     )
     for place, kind in ((fields, worker), (tuning, app.worker)):
         if kind not in (None, "gthread") and "threads" in place.values:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NewType, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NewType, get_args, get_origin
 
 from rackhand.agent.redaction import Redaction
 from rackhand.errors import UserError
@@ -98,7 +98,7 @@ def _own_role(fields: Fields, name: str, folders: list[Path]) -> RoleSettings:
         return RoleSettings(name=name, file=file.resolve(), digest=own.digest)
     below = fields.mapping(name)
     before = len(fields.problems)
-    values = dict(_set(fields, below, own.settings))
+    values = dict(_set(fields, below, own.settings, own.types))
     below.refuse_unknown()
     if len(fields.problems) == before:
         try:
@@ -110,16 +110,15 @@ def _own_role(fields: Fields, name: str, folders: list[Path]) -> RoleSettings:
     return RoleSettings(name=name, file=file.resolve(), digest=own.digest, values=values)
 
 
-def _set(fields: Fields, below: Fields, kind: type[Any]) -> Iterable[tuple[str, Any]]:
-    """The settings that are set, out of the fields of a dataclass."""
-    hints = get_type_hints(kind)
+def _set(fields: Fields, below: Fields, kind: type[Any], types: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """The settings that are set, out of the fields of a dataclass, which have these types."""
     for one in dataclasses.fields(kind):
-        value = _typed(below, one.name, hints[one.name])
+        value = _typed(below, one.name, types[one.name])
         if one.name in below.values:
             yield one.name, value
         elif one.default is one.default_factory is dataclasses.MISSING:
             fields.problem(("roles",), f"{below.path[-1]}.{one.name} is missing")
-        elif Secret in (hints[one.name], *get_args(hints[one.name])) and one.default:
+        elif Secret in (types[one.name], *get_args(types[one.name])) and one.default:
             fields.secrets.add(str(one.default), 1)
 
 

@@ -239,3 +239,32 @@ def test_patterns(ansible: Ansible, tmp_path_factory: pytest.TempPathFactory, pa
             load_inventory(source).select(pattern, limit)
     else:
         assert [host.name for host in load_inventory(source).select(pattern, limit)] == theirs
+
+
+several = st.sampled_from(["web:&prod", "web1,db1", "web1 db1"])
+padded = st.builds("{}{}{}".format, st.sampled_from(["", " ", "\t"]), chosen, st.sampled_from(["", "  "]))
+
+
+@settings(by_chance, max_examples=200)
+@given(
+    lines=st.lists(st.one_of(padded, padded, padded, st.just(""), several), min_size=1, max_size=5),
+    others=st.lists(chosen, max_size=2),
+    end=st.sampled_from(["", "\n", "\n\n"]),
+)
+def test_limits_from_a_file(
+    ansible: Ansible, tmp_path_factory: pytest.TempPathFactory, lines: list[str], others: list[str], end: str
+) -> None:
+    """A pattern on each line, alone or with others; blank lines are passed over. Where nothing is selected, by Ansible
+    or by the file, and where a line has several parts, which Ansible takes for a name that nothing has, we refuse."""
+    folder = tmp_path_factory.getbasetemp()
+    source, file = folder / "patterns.ini", folder / "limit"
+    source.write_text("lone\n" + PATTERN_HOSTS)
+    file.write_text("\n".join(lines) + end)
+    limit = ":".join((f"@{file}", *others))
+    theirs = ansible.hosts("all", limit=limit, sources=[str(source)], cwd=folder)
+    terms = [*map(str.strip, lines), *others]
+    if not theirs or isinstance(theirs, str) or not any(terms) or {"web:&prod", "web1,db1", "web1 db1"} & {*terms}:
+        with pytest.raises(UserError, match=r"selects no host|to choose from|is not a pattern|has this name"):
+            load_inventory(source).select("all", limit)
+    else:
+        assert [host.name for host in load_inventory(source).select("all", limit)] == theirs

@@ -25,6 +25,7 @@ FASTAPI = "from fastapi import FastAPI\napp = FastAPI()\n"
 def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Findings]:
     def found(code: str, requirements: str = "", **others: str) -> Findings:
         for name, text in {"app": code, **others}.items():
+            (tmp_path / f"{name}.py").parent.mkdir(exist_ok=True)
             (tmp_path / f"{name}.py").write_text(text)
         return findings(tmp_path, "app:app", requirements)
 
@@ -51,6 +52,53 @@ def test_endpoints(found: Callable[..., Findings], code: str, asynchronous: int,
     """By decorators, by calls that add a route, and in classes of views."""
     seen = found(code)
     assert (seen.asynchronous, seen.plain) == (asynchronous, plain)
+
+
+DJANGO = "from django.urls import path\n"
+
+
+@pytest.mark.parametrize(
+    ("app", "others", "asynchronous"),
+    [
+        (f"{FASTAPI}@app.get('/a')\nasync def index(): ...", {"b": f"{FLASK}@app.get('/b')\ndef index(): ..."}, 1),
+        (f"{FASTAPI}@app.get('/a')\nasync def index(): ...", {"b": "def index(): ..."}, 1),
+        (f"{FASTAPI}@app.get('/a')\ndef index(): ...", {"b": "async def index(): ..."}, 0),
+        (f"{DJANGO}import b\nurls = [path('a', b.index)]", {"b": "async def index(): ..."}, 1),
+        (
+            f"{DJANGO}from b import index\nimport c\nurls = [path('b', index), path('c', c.index)]",
+            {"b": "async def index(): ...", "c": "def index(): ..."},
+            1,
+        ),
+        (
+            f"{DJANGO}from b import index as start\nurls = [path('b', start)]",
+            {"b": "async def index(): ...", "c": "def index(): ..."},
+            1,
+        ),
+        (
+            DJANGO,
+            {
+                "a/views": "def index(): ...",
+                "b/urls": f"{DJANGO}from . import views\nurls = [path('b', views.index)]",
+                "b/views": "async def index(): ...",
+            },
+            1,
+        ),
+    ],
+    ids=[
+        "in both",
+        "only in one",
+        "the other way round",
+        "elsewhere",
+        "in two others",
+        "by another name",
+        "in folders",
+    ],
+)
+def test_endpoints_of_one_name(
+    found: Callable[..., Findings], app: str, others: dict[str, str], asynchronous: int
+) -> None:
+    """An endpoint is the function of its own module, or of the one that it is from."""
+    assert found(app, **others).asynchronous == asynchronous
 
 
 @pytest.mark.parametrize(
@@ -117,6 +165,82 @@ def test_what_holds_up_an_event_loop(found: Callable[..., Findings]) -> None:
         "app.py:25",
     ]
     assert [hint.what for hint in seen.computing] == ["hashlib.scrypt()"]
+
+
+CLIENTS = """
+import boto3, psycopg2, redis, requests, httpx, subprocess
+from urllib.request import Request
+import redis.asyncio
+
+s: requests.Session = requests.Session()
+r = redis.Redis()
+q = redis.asyncio.Redis()
+asked = Request("/")
+got = requests.get("/")
+if True:
+    try:
+        c = boto3.client("s3")
+    except ValueError:
+        c = None
+
+async def a(shadowed):
+    s.get("/")
+    r.get("key")
+    await q.get("key")
+    c.get_object(Key="key")
+    late.cursor()
+    asked.add_header("a", "b")
+    got.json()
+
+async def b(s, *r, **c):
+    s.get("/")
+    r.get("/")
+    c.get("/")
+    late = await elsewhere()
+    late.cursor()
+
+async def inside():
+    with httpx.Client() as client:
+        client.get("/")
+    cursor = late.cursor()
+    cursor.execute("select 1")
+    if (process := subprocess.Popen(["true"])):
+        process.wait()
+    for s in (): s.get("/")
+    call = lambda r: r.get("key")
+    def thread(r, c):
+        client.get("/")
+    r.get("key")
+
+def plain():
+    s.get("/")
+
+late = psycopg2.connect("")
+"""
+
+
+def test_clients_hold_up_an_event_loop(found: Callable[..., Findings]) -> None:
+    """What is called of an object that waits for others does too, wherever the object is made: in the module or in the
+    function. What is of the same name there, or cannot wait, does not count."""
+    seen = found(CLIENTS)
+    assert [(hint.where, hint.what.partition(" ")[0]) for hint in seen.blocking] == [
+        ("app.py:18", "requests.Session.get()"),
+        ("app.py:19", "redis.Redis.get()"),
+        ("app.py:21", "boto3.client.get_object()"),
+        ("app.py:22", "psycopg2.connect.cursor()"),
+        ("app.py:34", "httpx.Client()"),
+        ("app.py:35", "httpx.Client.get()"),
+        ("app.py:36", "psycopg2.connect.cursor()"),
+        ("app.py:37", "psycopg2.connect.cursor.execute()"),
+        ("app.py:38", "subprocess.Popen()"),
+        ("app.py:39", "subprocess.Popen.wait()"),
+        ("app.py:44", "redis.Redis.get()"),
+    ]
+    assert [hint.where for hint in seen.waiting if hint.what.startswith(("requests.S", "httpx.Client"))] == [
+        "app.py:6",
+        "app.py:43",
+        "app.py:47",
+    ]
 
 
 def test_what_stays_connected(found: Callable[..., Findings]) -> None:
@@ -256,6 +380,61 @@ def test_command(told: Callable[..., str]) -> None:
         "    worker: gthread  # hosts.yml:6: apps.shop.worker is sync",
         "    workers: auto  # hosts.yml:5: apps.shop.workers is 3",
         "    threads: 4  # hosts.yml:5",
+        "",
+    ]
+
+
+TUNED = "rackhand_tuning:\n  shop:\n    worker: sync\n    workers: 5\n"
+
+
+@pytest.fixture
+def tuned(tmp_path: Path) -> Callable[[str], None]:
+    """Notes a tuning for the host `a`."""
+
+    def tuned(text: str) -> None:
+        (tmp_path / "host_vars").mkdir()
+        (tmp_path / "host_vars/a.yml").write_text(text)
+
+    return tuned
+
+
+def test_what_is_measured_is_not_advised_against(told: Callable[..., str], tuned: Callable[[str], None]) -> None:
+    """What the source lets one guess is no reason to undo it; the other host has its own advice."""
+    tuned(TUNED.replace("sync", "gthread") + "    threads: 8\n")
+    of_a, of_b = told().split("shop: ")[1:]
+    rows = {line.split()[0]: line.split(maxsplit=3)[1:] for line in of_a.splitlines() if line.startswith(("wo", "th"))}
+    assert rows == {
+        "worker": ["gthread", "gthread", "tune has measured it (host_vars/a.yml:3)"],
+        "workers": ["5", "5", "tune has measured it (host_vars/a.yml:4)"],
+        "threads": ["8", "8", "tune has measured it (host_vars/a.yml:5)"],
+    }
+    assert "Its settings are as they should be." in of_a
+    assert "    workers: auto  # hosts.yml:5: apps.shop.workers is 3" in of_b
+
+
+def test_threads_beside_a_worker_that_is_measured(
+    told: Callable[..., str], tuned: Callable[[str], None], tmp_path: Path
+) -> None:
+    """Belong to a worker that counts no more, and are no mistake."""
+    hosts = tmp_path / "hosts.yml"
+    hosts.write_text(hosts.read_text().replace("worker: sync", "worker: gthread, threads: 8"))
+    tuned("rackhand_tuning: {shop: {worker: sync}}\n")
+    assert "    workers: auto  # hosts.yml:5: apps.shop.workers is 3" in (of_a := told().split("shop: ")[1])
+    assert "threads" not in of_a
+
+
+def test_what_is_measured_no_longer_fits(
+    told: Callable[..., str], tuned: Callable[[str], None], tmp_path: Path
+) -> None:
+    """When the application speaks another protocol by now. What to write is named where it takes effect."""
+    tuned(TUNED)
+    (tmp_path / "shop/app.py").write_text(FASTAPI)
+    lines = told().split("shop: ")[1].splitlines()
+    assert lines[lines.index("To write:") + 2 :] == [
+        "rackhand_tuning:",
+        "  shop:",
+        "    worker: uvicorn  # host_vars/a.yml:3: rackhand_tuning.shop.worker is sync",
+        "    workers: auto  # host_vars/a.yml:4: rackhand_tuning.shop.workers is 5",
         "",
     ]
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rackhand.commands import Options, hosts
 from rackhand.edges import Behind, Edge, behind
 from rackhand.errors import UserError
 from rackhand.inventory import load_inventory
+from rackhand.inventory.vault import encrypt
 from rackhand.settings import HostSettings, host_settings, passed_on
 from roles.nginx import site
 from tests.unit.test_roles import ASYNC_API, check, target
@@ -113,6 +117,133 @@ def test_mistakes_are_told_before_any_host_is_touched(
     with pytest.raises(UserError) as raised:
         settings(tmp_path, HOSTS.replace(old, new), name)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("broken", ['{to: "{{ nobody }}"}', '"{{ nobody }}"', "{to: [web]}", "7"])
+def test_an_edge_that_is_broken_stops_no_other_host(tmp_path: Path, broken: str) -> None:
+    """Only a run that is about it tells of it."""
+    text = HOSTS.replace("{ansible_host: 192.0.2.1}", f"{{ansible_host: 192.0.2.1, rackhand_edge: {broken}}}")
+    assert settings(tmp_path, text, "db1").behind is None
+    found = settings(tmp_path, text, "web1").behind
+    assert found is not None
+    assert found.edges == ("2001:db8::2",)
+    with pytest.raises(UserError, match="rackhand_edge"):
+        settings(tmp_path, text, "edge1")
+
+
+def test_of_a_broken_edge_it_counts_whose_it_is(tmp_path: Path) -> None:
+    """What else is wrong with it takes no host from behind it."""
+    text = HOSTS.replace("to: web", 'to: web, keepalive: "{{ nobody }}"')
+    found = settings(tmp_path, text, "web1").behind
+    assert found is not None
+    assert found.edges == ("192.0.2.1", "2001:db8::2")
+
+
+# Edges, and what is encrypted
+
+WORD = "the word"
+
+
+class Passwords:
+    """A program that prints the password, and keeps count of how often it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self._count = folder / "count"
+        self.program = folder / "password"
+        self.program.write_text(f"#!/bin/sh\necho asked >> {self._count}\necho '{WORD}'\n")
+        self.program.chmod(0o755)
+
+    @property
+    def asked(self) -> int:
+        return len(self._count.read_text().splitlines()) if self._count.exists() else 0
+
+
+@pytest.fixture
+def passwords(tmp_path_factory: pytest.TempPathFactory) -> Passwords:
+    return Passwords(tmp_path_factory.mktemp("passwords"))
+
+
+Chosen = Callable[..., dict[str, HostSettings]]
+
+
+@pytest.fixture
+def chosen(tmp_path: Path, passwords: Passwords, monkeypatch: pytest.MonkeyPatch) -> Chosen:
+    """What a run on these hosts of an inventory goes by; the files of variables are encrypted."""
+    monkeypatch.chdir(tmp_path)
+
+    def chosen(host: str, text: str = HOSTS, given: bool = True, **encrypted: str) -> dict[str, HostSettings]:
+        (tmp_path / "hosts.yml").write_text(text)
+        for name, variables in encrypted.items():
+            path = tmp_path / f"{name}.yml"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(encrypt(variables, WORD, "prod"))
+        ids = (f"prod@{passwords.program}",) if given else ()
+        return {found.name: found for found in hosts(Options(host=host, inventory=("hosts.yml",), vault_id=ids))}
+
+    return chosen
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_for_other_hosts_nothing_is_decrypted(chosen: Chosen, passwords: Passwords, given: bool) -> None:
+    """Whether there is a password or not, nobody is asked for it."""
+    files = {f"group_vars/{name}": "x: 1" for name in ("edge", "web")} | {"host_vars/web3": "x: 1"}
+    assert chosen("db1", given=given, **files)["db1"].behind is None
+    assert passwords.asked == 0
+
+
+def test_of_a_host_that_is_chosen_everything_counts(chosen: Chosen, passwords: Passwords) -> None:
+    """What is encrypted too, for others as well as for itself."""
+    text = HOSTS.replace("        rackhand_edge: {to: web}", "        x: 1")
+    found = chosen("edge1:web1", text, **{"group_vars/edge": "rackhand_edge: {to: web}"})
+    assert found["edge1"].edge is not None
+    assert found["web1"].behind == Behind(
+        edges=("192.0.2.1", "2001:db8::2"), others=(("192.0.2.12", "192.0.2.12"), ("web3", "10.0.0.3"))
+    )
+    assert passwords.asked == 1
+    assert chosen("web1", text, given=False)["web1"].behind is None
+    with pytest.raises(UserError, match=r"^group_vars/edge\.yml:1: is encrypted \(vault id prod\), and no password"):
+        chosen("edge1", text, given=False)
+
+
+def test_an_edge_in_plain_text_is_found_beside_what_is_encrypted(chosen: Chosen, passwords: Passwords) -> None:
+    found = chosen("web1", **{"group_vars/edge": "x: 1", "host_vars/web3": "x: 1"})["web1"].behind
+    assert found == Behind(
+        edges=("192.0.2.1", "2001:db8::2"), others=(("192.0.2.12", "192.0.2.12"), ("web3", "10.0.0.3"))
+    )
+    assert passwords.asked == 0
+
+
+@pytest.mark.parametrize(
+    "edge",
+    ["\n          to: VALUE", "{to: '{{ word }}'}\n        word: VALUE", '{to: "{{ hostvars.db1.to }}"}'],
+    ids=["a value", "in a template", "of another host"],
+)
+def test_no_value_is_decrypted_to_find_an_edge(chosen: Chosen, passwords: Passwords, edge: str) -> None:
+    """Nor what a template takes from another host."""
+    value = "!vault |\n" + textwrap.indent(encrypt("web", WORD, "prod"), " " * 16)
+    text = HOSTS.replace("{to: web}", edge.replace("VALUE", value))
+    assert chosen("web1", text, **{"host_vars/db1": "to: web"})["web1"].behind is None
+    assert passwords.asked == 0
+    assert chosen("web1:edge:db1", text)["web1"].behind is not None
+
+
+def test_an_address_of_its_own_is_enough(chosen: Chosen, passwords: Passwords) -> None:
+    """What SSH is to use is not looked at then, and may be encrypted."""
+    value = "!vault |\n" + textwrap.indent(encrypt("192.0.2.1", WORD, "prod"), " " * 12)
+    own = f"\n          rackhand_address: 192.0.2.8\n          ansible_host: {value}"
+    found = chosen("web1", HOSTS.replace(" {ansible_host: 192.0.2.1}", own))["web1"].behind
+    assert found is not None
+    assert found.edges == ("192.0.2.8", "2001:db8::2")
+    assert passwords.asked == 0
+
+
+def test_an_address_that_is_encrypted_is_decrypted(chosen: Chosen, passwords: Passwords) -> None:
+    """Where there is no other: it is needed."""
+    text = HOSTS.replace("ansible_host: 192.0.2.1}", "x: 1}")
+    found = chosen("web1", text, **{"host_vars/edge1": "rackhand_address: 192.0.2.7"})["web1"].behind
+    assert found is not None
+    assert found.edges == ("192.0.2.7", "2001:db8::2")
+    assert passwords.asked == 1
 
 
 def test_the_site_of_an_edge() -> None:

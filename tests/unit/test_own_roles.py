@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 import roles
 from rackhand import PROJECT, own_roles, templates
 from rackhand.agent.plan import Plan
+from rackhand.commands import Options, hosts
 from rackhand.errors import UserError
 from rackhand.inventory import Vault, load_inventory
 from rackhand.inventory.vault import Password, encrypt
@@ -66,6 +68,7 @@ def forgotten() -> Iterator[None]:
     for name in set(sys.modules) - modules:
         if name.startswith("roles."):
             del sys.modules[name]
+            vars(roles).pop(name.removeprefix("roles."), None)
     roles.__path__[:] = path
     templates.FOLDERS[:] = folders
     own_roles.load.cache_clear()
@@ -125,6 +128,58 @@ def test_a_role_may_lie_in_rackhands_folder(settings: Settings, tmp_path: Path) 
         "file:/etc/mine",
         "file:/etc/project/yours",
     ]
+
+
+def test_what_lies_beside_the_inventory_comes_first(settings: Settings, tmp_path: Path) -> None:
+    """Also where Rackhand's folder, which is where modules of roles are looked for, has files of the same names: the
+    role, and what it imports."""
+    (tmp_path / "project/roles").mkdir()
+    roles.__path__.insert(0, str(tmp_path / "project/roles"))
+    texts = {
+        "mine": SIMPLE.replace("/etc/mine", "/etc/{NAME}").replace("path='", "path=f'")
+        + "\nfrom roles.shared import NAME",
+        "yours": SIMPLE.replace("def mine", "def yours").replace("'/etc/mine'", "f'/etc/{shared.NAME}'"),
+    }
+    texts["yours"] += "\nfrom roles import shared"
+    for name, text in texts.items():
+        (tmp_path / f"project/roles/{name}.py").write_text(text)
+    (tmp_path / "project/roles/shared.py").write_text("NAME = 'project'")
+    beside = {"mine": texts["mine"], "shared": "NAME = 'beside'"}
+    for order in ("mine, yours", "yours, mine"):
+        own_roles.load.cache_clear()
+        found = {one.id for one in planned(settings(f"roles: [{order}]", **beside))}
+        assert found == {"file:/etc/beside", "file:/etc/project"}
+
+
+@pytest.mark.parametrize(
+    "way", ["from roles.shared import Settings", "from roles import shared\nSettings = shared.Settings"]
+)
+def test_two_inventories_have_modules_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """The role of each gets its own, whichever comes first, and for each host."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name / "roles").mkdir(parents=True)
+        (tmp_path / name / "hosts.yml").write_text("all: {hosts: {h1: , h2: }, vars: {roles: [of_b, of_a]}}")
+        (tmp_path / name / "roles/shared.py").write_text(
+            "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom pathlib import Path\n"
+            f"Text{name} = str\n\n\n@dataclass(frozen=True)\nclass Settings:\n    name: Text{name} = '{name}'\n"
+        )
+        (tmp_path / name / f"roles/of_{name}.py").write_text(
+            f"from rackhand.agent.resources import File\n{way}\n\n\n"
+            f"def of_{name}(target, settings: Settings):\n    yield File(path=f'/etc/{{settings.name}}', content='')\n"
+        )
+    for host in hosts(Options(host="all", inventory=("a/hosts.yml", "b/hosts.yml"))):
+        assert [one.id for one in planned(host)] == ["file:/etc/b", "file:/etc/a"]
+
+
+def test_rackhands_modules_stay_what_they_are(settings: Settings) -> None:
+    """Whatever files lie beside the inventory."""
+    names = {path.stem for path in (PROJECT / "roles").glob("[a-z]*.py")}
+    planned(settings("roles: [mine]", mine=SIMPLE, **dict.fromkeys(names, "raise ValueError\n")))
+    for name in names:
+        module = importlib.import_module(f"roles.{name}")
+        assert module.__file__ == str(PROJECT / f"roles/{name}.py")
+    assert {f"roles.{name}" for name in names} == own_roles.RACKHANDS
 
 
 def test_settings_reach_the_role(settings: Settings) -> None:

@@ -102,6 +102,53 @@ def test_patterns_from_a_file(inventory: Inventory, tmp_path: Path) -> None:
         inventory.select("all", "@nope")
 
 
+def test_a_file_has_one_pattern_on_a_line(inventory: Inventory, tmp_path: Path) -> None:
+    """Without parts: as in Ansible they are no names, which is told here."""
+    for line in ("web:&prod", "db1,db2", "db1 db2"):
+        (tmp_path / "failed").write_text(f"lone\n{line}\n")
+        with pytest.raises(UserError, match=rf"^'{line}': no host or group of the inventory has this name"):
+            inventory.select("all", f"@{tmp_path / 'failed'}")
+
+
+@pytest.mark.parametrize(
+    ("limit", "selected"),
+    [
+        ("@failed", "web1 web2 db1"),
+        ("@failed:!web1.example.com", "web2 db1"),
+        ("@failed,!prod", ""),
+        ("&web:@failed", "web1 web2"),
+        ("db2:@failed", "web1 web2 db1 db2"),
+    ],
+)
+def test_lists_of_hosts(inventory: Inventory, tmp_path: Path, limit: str, selected: str) -> None:
+    """Go together with other terms, as a file does. A list is asked for only when it is named."""
+    lists = {"failed": lambda: ("web2.example.com", "web1.example.com", "db1")}
+
+    def names(pattern: str, limit: str | None) -> str:
+        found = inventory.select(pattern, limit, lists)
+        return " ".join(host.name.removesuffix(".example.com") for host in found)
+
+    if selected:
+        assert names("all", limit) == selected
+    else:
+        with pytest.raises(UserError, match="selects no host"):
+            names("all", limit)
+
+
+def test_a_list_and_a_file_of_its_name(inventory: Inventory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path means the file. What no list is called is a file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "failed").write_text("db1\n")
+    lists = {"failed": lambda: ("lone",)}
+    assert [host.name for host in inventory.select("@failed", None, lists)] == ["lone"]
+    assert [host.name for host in inventory.select("@./failed", None, lists)] == ["db1"]
+
+    def none() -> tuple[str, ...]:
+        raise AssertionError
+
+    assert [host.name for host in inventory.select("db1", "@./failed", {"failed": none})] == ["db1"]
+
+
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [

@@ -218,6 +218,9 @@ def test_slow_clients_of_an_application_without_nginx_are_told_of() -> None:
     [
         ("flask\nlivereload==2.7\nflask-debugtoolbar\n", "flask-debugtoolbar and livereload"),
         ("FastAPI[standard, all]>=0.1\n", "fastapi[standard]"),
+        ("fastapi[all]==0.165\n", "fastapi[all]"),
+        ("fastapi [ opentelemetry , all ]\n", "fastapi[all]"),
+        ("fastapi[opentelemetry]\nnot-fastapi[all]\n", None),
         ("fastapi==0.165 \\\n    --hash=sha256:0\nfastapi_cli==0.1\n", "fastapi-cli"),
         ("fastapi[standard-no-fastapi-cloud-cli]\nuvicorn[standard]\n", "fastapi[standard]"),
         ("uvicorn[standard]\nflask\nwerkzeug\n# livereload\n", None),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rackhand import commands
 from rackhand.errors import UserError
 from rackhand.report import Event
 from rackhand.run_log import RunLog, failed_last
@@ -33,7 +34,7 @@ def test_all_that_did_not_end_well_are_the_failed_ones(tmp_path: Path) -> None:
     record(tmp_path, "r1", fine("a"), failed, gone, stopped, hosts="abcde")
     with (tmp_path / "r1.jsonl").open("a") as file:
         file.write('{"event":"end","ho')
-    assert failed_last(tmp_path) == "b,c,d,e"
+    assert failed_last(tmp_path) == ("b", "c", "d", "e")
 
 
 def test_the_last_run_that_could_change_hosts_counts(tmp_path: Path) -> None:
@@ -41,15 +42,31 @@ def test_the_last_run_that_could_change_hosts_counts(tmp_path: Path) -> None:
     record(tmp_path, "r1", fine("a"), hosts="ab")
     record(tmp_path, "r2", fine("a"), hosts="a", check=True)
     record(tmp_path, "r3", fine("a"), hosts="a", command="smoke")
-    assert failed_last(tmp_path) == "b"
+    assert failed_last(tmp_path) == ("b",)
     record(tmp_path, "r4", fine("b"), hosts="b")
     with pytest.raises(UserError, match=r"the last run \(deploy, r4\) ended well on all hosts"):
         failed_last(tmp_path)
 
 
 def test_without_a_record_there_is_nothing_to_limit_to(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no record of a run"):
+    with pytest.raises(UserError, match=r"^@failed: there is no record of a run$"):
         failed_last(tmp_path)
+
+
+def test_the_failed_ones_go_together_with_other_terms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of commands on hosts, in each pattern that these are given."""
+    record(tmp_path / ".runs", "r1", fine("a"), hosts="abcd")
+    (tmp_path / "hosts.ini").write_text("[web]\na\nb\nc\n[db]\nd\n")
+    monkeypatch.setattr(commands, "PROJECT", tmp_path)
+
+    def chosen(host: str, limit: str | None) -> str:
+        options = commands.Options(host=host, limit=limit, inventory=[str(tmp_path / "hosts.ini")])
+        return "".join(found.name for found in commands.hosts(options))
+
+    assert chosen("all", "@failed") == "bcd"
+    assert chosen("all", "@failed:!c") == "bd"
+    assert chosen("all", "@failed:&web") == "bc"
+    assert chosen("@failed:a", None) == "bcda"
 
 
 def test_a_record_is_json_lines(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rackhand.cautions import shortages
 from rackhand.errors import UserError
 from rackhand.inventory import Origin, load_inventory
 from rackhand.settings import (
@@ -22,6 +23,8 @@ from rackhand.settings import (
     host_settings,
     resolve_workers,
 )
+from roles.gunicorn import instance
+from tests.unit.test_roles import target
 
 Settings = Callable[..., HostSettings]
 
@@ -249,6 +252,36 @@ def test_tuning(settings: Settings) -> None:
     assert (app.worker, app.workers, app.route) == ("sync", 3, "/shop")
     (app,) = settings(own + "rackhand_tuning: {shop: {threads: 4}}\n").apps
     assert (app.worker, app.workers, app.threads) == ("gthread", 9, 4)
+
+
+def test_where_a_setting_stands(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line that counts, in the variable that it is in: what `tune` has written, else what the application says,
+    else the application."""
+    monkeypatch.chdir(tmp_path)
+    own = APP + "    worker: gthread\n    workers: 9\n    threads: 8\n"
+    (app,) = settings(own + "rackhand_tuning:\n  shop:\n    workers: 5\n    threads: 4\n").apps
+    assert [app.where(setting) for setting in ("worker", "workers", "threads", "health")] == [
+        "group_vars/all.yml:6: apps.shop.worker",
+        "group_vars/all.yml:11: rackhand_tuning.shop.workers",
+        "group_vars/all.yml:12: rackhand_tuning.shop.threads",
+        "group_vars/all.yml:2: apps.shop.health",
+    ]
+    (told,) = shortages(target(app, memory_mb=64))
+    assert told.startswith("group_vars/all.yml:11: rackhand_tuning.shop.workers: 5 workers of 128 MiB each")
+
+
+def test_a_worker_that_is_refused_is_named_where_it_is_set(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the host, too, which is told the place with the plan."""
+    monkeypatch.chdir(tmp_path)
+    own = APP + "    worker: gthread\n"
+    (app,) = settings(own + "rackhand_tuning:\n  shop:\n    workers: 5\n").apps
+    assert instance(app, "r").worker_set == "group_vars/all.yml:6: apps.shop.worker"
+    (app,) = settings(own + "rackhand_tuning:\n  shop:\n    worker: sync\n").apps
+    assert instance(app, "r").worker_set == "group_vars/all.yml:9: rackhand_tuning.shop.worker"
+    (app,) = settings(APP + "rackhand_tuning:\n  shop:\n    worker: sync\n").apps
+    assert instance(app, "r").worker_set == "group_vars/all.yml:8: rackhand_tuning.shop.worker"
 
 
 def workers(wanted: Any, cores: int, memory_mb: int, worker_memory: int = 128) -> int:
