@@ -306,6 +306,28 @@ def bench_supervision(_: Context, rounds: int = 3, timeout: int = 5, out: str | 
 
 
 @task(
+    help={"rounds": "how often all is done", "out": "file for the result (default: benchmarks/TRAFFIC.md)"},
+    auto_shortflags=False,
+)
+def bench_traffic(_: Context, rounds: int = 3, out: str | None = None) -> None:
+    """Deploy, roll back, restart and kill under traffic, and count what is lost and how long nothing is answered."""
+    from benchmarks import traffic
+
+    _end(traffic.main(rounds, out))
+
+
+@task(
+    help={"rounds": "how many edits of each application", "out": "file for the result (default: benchmarks/DEV.md)"},
+    auto_shortflags=False,
+)
+def bench_dev(_: Context, rounds: int = 20, out: str | None = None) -> None:
+    """Edit the example applications under `dev`, until each edit is live."""
+    from benchmarks import dev as edits
+
+    _end(edits.main(rounds, out))
+
+
+@task(
     iterable=["only"],
     help={
         "rounds": "how many turns each tool has in each scenario",
@@ -410,11 +432,13 @@ for _name, _task in {"up": lab_up, "down": lab_down, "status": lab_status, "ssh"
     _lab.add_task(_task, name=_name)
 
 _bench = Collection("bench")
+_bench.add_task(bench_dev, name="dev")
 _bench.add_task(bench_modes, name="modes")
 _bench.add_task(bench_provision, name="provision")
 _bench.add_task(bench_scaling, name="scaling")
 _bench.add_task(bench_serve, name="serve")
 _bench.add_task(bench_supervision, name="supervision")
+_bench.add_task(bench_traffic, name="traffic")
 
 _hosts = Collection("hosts")
 _hosts.add_task(hosts_trust, name="trust")

@@ -12,7 +12,7 @@ from websockets.sync.client import connect
 
 from rackhand.lab import Lab, LabHost
 from tests.lab.site import Site
-from tests.lab.test_traffic import APPS
+from tests.lab.traffic import APPS
 from tests.load import Load, Traffic
 
 #: Longer than a slow response takes.
