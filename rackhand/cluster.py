@@ -43,6 +43,7 @@ SILENCE = 60.0
 _PATIENCE, _FAREWELL = 10, 2
 
 _MORE = "see docs/fleets.md"
+_GIVEN_UP = "the cluster has given up on it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,10 @@ class Cluster:
         self._executor = self._client.get_executor(pure=False)
 
     def start(self, job: Job, left: Callable[[BaseException | None], None]) -> None:
+        if self._client.status != "running":
+            # Its connection has ended, and every host with it. What it is asked for now may never come to an end.
+            left(Lost(_GIVEN_UP))
+            return
         self._begun.discard(job.host.name)  # one that was held begins for the second time
         parcel = Parcel(version=version(), run=self._run, data=pickle.dumps(job))
         future: Future[None] = self._executor.submit(rackhand_job, parcel)
@@ -156,7 +161,7 @@ def _failure(done: Future[None]) -> BaseException | None:
     try:
         error = done.exception()
     except CancelledError:
-        return Lost("the cluster has given up on it")
+        return Lost(_GIVEN_UP)
     if isinstance(error, KilledWorker):
         return Lost(f"{error.allowed_failures + 1} workers ended while they were at it")
     return error

@@ -28,7 +28,8 @@ _STILL = 10.0
 #: Seconds after which a host that is being connected to takes no place from others: it may be down.
 _SILENT = 2.0
 
-#: Hosts that make another process worth its start: as many as keep a core busy for a second, with handshakes above all.
+#: Hosts that make another process worth its start: they keep a core busy for over half a second, above all with
+#: handshakes.
 HOSTS_PER_PROCESS = 20
 
 

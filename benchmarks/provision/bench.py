@@ -17,6 +17,8 @@ from benchmarks.provision.measure import Command, Taken, taken
 from benchmarks.provision.site import NotServedError, Site, Where
 from benchmarks.provision.tools import Cold, Rackhand, Tool
 from rackhand import PROJECT
+from rackhand.commands import Options
+from rackhand.conversation import Event
 from rackhand.lab import Lab, LabHost
 
 #: Seconds each way to a far host.
@@ -38,21 +40,27 @@ class Made:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """What was measured: by scenario and tool, turn by turn. `starving`: in Rackhand's turns, by scenario, how many
-    times as long as the median host the slowest took, from the connection to the end of its run."""
+    """What was measured: by scenario and tool, turn by turn. By scenario, in Rackhand's turns, how many times as long
+    as the median host the slowest took: `starving` from its connection on, `queued` from when its turn came."""
 
     turns: dict[str, dict[str, list[Taken]]] = field(default_factory=dict)
     starving: dict[str, list[float]] = field(default_factory=dict)
+    queued: dict[str, list[float]] = field(default_factory=dict)
     made: dict[str, Made] = field(default_factory=dict)
 
     def begin(self, scenario: str) -> None:
         """It is measured now: what was known of it counts no more."""
         self.turns.pop(scenario, None)
         self.starving.pop(scenario, None)
+        self.queued.pop(scenario, None)
         self.made[scenario] = Made(date=time.strftime("%Y-%m-%d", time.gmtime()), load=round(os.getloadavg()[0], 1))
 
     def add(self, scenario: str, tool: str, turn: Taken) -> None:
         self.turns.setdefault(scenario, {}).setdefault(tool, []).append(turn)
+
+    def rounds(self, scenario: str) -> int:
+        """How many it had: a slow tool may have had fewer turns."""
+        return max(map(len, self.turns[scenario].values()))
 
     def seconds(self, scenario: str, tool: str) -> float | None:
         """The median; None if it was not measured."""
@@ -214,7 +222,9 @@ def _fleet(bench: Bench, tool: Tool, scenario: Scenario) -> Taken:
     with bench.fleet(tool, scenario.hosts, scenario.workers) as site:
         measured = bench.done_nothing(site, tool)
         if isinstance(tool, Rackhand):
-            bench.results.starving.setdefault(scenario.name, []).append(_slowest_to_median())
+            events = _last_run()
+            bench.results.starving.setdefault(scenario.name, []).append(starving(events))
+            bench.results.queued.setdefault(scenario.name, []).append(queued(events, Options.forks))
         return measured
 
 
@@ -233,12 +243,31 @@ SCENARIOS = (
 )
 
 
-def _slowest_to_median() -> float:
-    """Of the last run: the time from when a host is connected to until its run has ended."""
+def _last_run() -> list[Event]:
     record = max((PROJECT / ".runs").glob("*.jsonl"))
-    events = [json.loads(line) for line in record.read_text().splitlines()]
+    return [json.loads(line) for line in record.read_text().splitlines()]
+
+
+def starving(events: Sequence[Event]) -> float:
+    """Of a run: the slowest host to the median one, from when it is connected to until its end."""
     begun = {event["host"]: event["at"] for event in events if event["event"] == "connecting"}
-    seconds: list[float] = [event["at"] - begun[event["host"]] for event in events if event["event"] == "end"]
+    return _slowest_to_median([at - begun[host] for host, at in _ended(events).items()])
+
+
+def queued(events: Sequence[Event], forks: int) -> float:
+    """The same from when a host's turn comes, by its place among all: that of the first `forks` at once, of each
+    further one when another host has ended. So one that is passed over while others have their turns is slow."""
+    (names,) = (event["hosts"] for event in events if event["event"] == "run")
+    ended = _ended(events)
+    turns = [0.0] * forks + sorted(ended.values())
+    return _slowest_to_median([ended[name] - turn for name, turn in zip(names, turns, strict=False)])
+
+
+def _ended(events: Sequence[Event]) -> dict[str, float]:
+    return {event["host"]: event["at"] for event in events if event["event"] == "end"}
+
+
+def _slowest_to_median(seconds: Sequence[float]) -> float:
     return max(seconds) / statistics.median(seconds)
 
 

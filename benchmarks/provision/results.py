@@ -18,9 +18,9 @@ STARVING = 3.0
 
 _READING = """\
 Each turn is a whole command as a user types it, in a process of its own. The tools take turns, each on hosts of its
-own, and each begins every other round. After every turn the hosts must serve both applications as they were last
-written, through nginx on port 80; a run again must have changed nothing by the tool's own recap. Only ratios within
-one run mean anything: machines differ, and drift.
+own; in the next round the next tool is the first. After every turn the hosts must serve both applications as they were
+last written, through nginx on port 80; a run again must have changed nothing by the tool's own recap. Only ratios
+within one run mean anything: machines differ, and drift.
 
 - *times Rackhand* is a tool's median divided by Rackhand's.
 - CPU seconds and memory are the controller's alone, of the whole tree of processes: medians. The hosts share the
@@ -33,7 +33,10 @@ one run mean anything: machines differ, and drift.
   floor they are in [`provision/`](provision/). Neither has a notion of a rollback: there, the line before is deployed.
 - Hosts of *run again* on several are copies of one on which the tool had deployed, newly booted. On 32 and more,
   a tool that takes long has one turn. The 100 have one worker for each application, for want of memory.
-- The far host is behind a TCP proxy that holds back everything, handshakes included, by 25 ms each way."""
+- The far host is behind a TCP proxy that holds back everything, handshakes included, by 25 ms each way.
+- *Slowest* and *median* are of Rackhand's hosts. *From its turn on* a host takes until its end, from when its place
+  among all lets it begin: the first 20 at once, each further one when another has ended. One that waits for longer
+  than that is slow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,18 +50,27 @@ class Budget:
     unit: str = "times"
 
     @property
+    def met(self) -> bool | None:
+        if self.figure is None:
+            return None
+        return self.figure >= self.limit if self.at_least else self.figure <= self.limit
+
+    @property
     def verdict(self) -> str:
         """In words."""
-        if self.figure is None:
-            return "not measured"
-        met = self.figure >= self.limit if self.at_least else self.figure <= self.limit
-        return "met" if met else "**not met**"
+        return {None: "not measured", True: "met", False: "**not met**"}[self.met]
+
+    @property
+    def promise(self) -> str:
+        return f"{'≥' if self.at_least else '≤'} {_number(self.limit, self.unit)}"
+
+    @property
+    def shown(self) -> str:
+        return "" if self.figure is None else _number(self.figure, self.unit)
 
     def row(self) -> str:
         """A row of the table."""
-        sign = "≥" if self.at_least else "≤"
-        shown = "" if self.figure is None else _number(self.figure, self.unit)
-        return f"| {self.text} | {sign} {_number(self.limit, self.unit)} | {shown} | {self.verdict} |"
+        return f"| {self.text} | {self.promise} | {self.shown} | {self.verdict} |"
 
 
 def budgets(results: Results) -> Iterator[Budget]:
@@ -84,8 +96,18 @@ def budgets(results: Results) -> Iterator[Budget]:
     hundred = results.turns.get("again100", {}).get("rackhand")
     most = max(turn.memory for turn in hundred) / 1e6 if hundred else None
     yield Budget(text="the controller's memory with 100 hosts", figure=most, limit=MEMORY / 1e6, unit="MB")
-    starving = max(results.starving.get("again100", []), default=None)
-    yield Budget(text="100 hosts: the slowest / the median host", figure=starving, limit=STARVING)
+    for text, turns in (("from its connection on", results.starving), ("from its turn on", results.queued)):
+        slowest = max(turns.get("again100", []), default=None)
+        yield Budget(text=f"100 hosts: the slowest / the median host, {text}", figure=slowest, limit=STARVING)
+
+
+def missed(results: Results) -> list[str]:
+    """The budgets that are not met, each in a line."""
+    return [
+        f"{budget.text}: {budget.shown} instead of {budget.promise}"
+        for budget in budgets(results)
+        if budget.met is False
+    ]
 
 
 def page(results: Results, tools: Sequence[Tool]) -> str:
@@ -108,10 +130,11 @@ def page(results: Results, tools: Sequence[Tool]) -> str:
             "|---|---|---|---|---|---|---|---|",
             *_rows(results),
             "\n## When\n",
-            "A scenario can be measured by itself; then the others stay as they were.\n",
-            "| scenario | measured on | load of the machine before |\n|---|---|---|",
+            "In a round each tool has a turn. A scenario can be measured by itself; then the others stay as they "
+            "were.\n",
+            "| scenario | rounds | measured on | load of the machine before |\n|---|---|---|---|",
             *(
-                f"| {scenario.title} | {made.date} | {made.load} |"
+                f"| {scenario.title} | {results.rounds(scenario.name)} | {made.date} | {made.load} |"
                 for scenario in SCENARIOS
                 if (made := results.made.get(scenario.name))
             ),

@@ -23,8 +23,8 @@ PLOT = PROJECT / "docs" / "provision.svg"
 
 
 def main(*, rounds: int, only: Sequence[str], out: str | None) -> int:
-    """Measures, keeps each scenario as soon as it is done, and prints the page. Returns the exit code; raises
-    UserError."""
+    """Measures, keeps each scenario as soon as it is done, and prints the page. Returns the exit code: 1 when a budget
+    on the page is not met. Raises UserError."""
     known = [scenario.name for scenario in SCENARIOS]
     for name in only:
         if name not in known:
@@ -46,7 +46,10 @@ def main(*, rounds: int, only: Sequence[str], out: str | None) -> int:
         print(f"stopped, nothing that was measured of this scenario counts: {error}", file=sys.stderr)
         return 2
     print(f"\n{page.read_text()}")
-    return 0
+    missed = results.missed(found)
+    for budget in missed:
+        print(f"not met: {budget}", file=sys.stderr)
+    return 1 if missed else 0
 
 
 def _keep(found: Results, page: Path, picture: Path) -> None:

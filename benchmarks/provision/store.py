@@ -18,7 +18,8 @@ def read(path: Path) -> Results:
         for scenario, tools in kept["turns"].items()
     }
     made = {scenario: Made(**one) for scenario, one in kept["made"].items()}
-    return Results(turns=turns, starving=kept["starving"], made=made)
+    # Results that are older than a figure do not have it.
+    return Results(turns=turns, starving=kept["starving"], queued=kept.get("queued", {}), made=made)
 
 
 def write(results: Results, path: Path) -> None:

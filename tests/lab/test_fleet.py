@@ -390,6 +390,25 @@ def test_a_scheduler_that_is_killed(held: Site, hosts: list[LabHost], crew: Dask
     assert "Traceback" not in result.err
 
 
+def test_hosts_that_had_not_begun_when_the_scheduler_is_killed(
+    held: Site, hosts: list[LabHost], crew: DaskCluster
+) -> None:
+    """They are lost too, at once and for the same reason. The run ends as any other."""
+    waiting = ("waiting1", "waiting2", "waiting3")
+    inventories = ("--inventory", str(held.inventory), "--inventory", ",".join(waiting))
+    options = (*inventories, "--scheduler", crew.address, "--forks", "1", "--no-canary")
+    with Running(held, ",".join((NAMES[0], *waiting)), *options) as run:
+        until_held(run, NAMES[:1])
+        crew.processes[0].kill()
+        result = run.end()
+        release(hosts)
+    assert (result.code, result.err) == (4, "")
+    assert outcomes(result) == dict.fromkeys((NAMES[0], *waiting), "lost")
+    reasons = {event["reason"] for event in result.events if event["event"] == "lost"}
+    assert reasons == {"the cluster has given up on it"}
+    assert result.events[-1]["hosts"][waiting[-1]]["state"] == "connection ended, untouched"
+
+
 def test_workers_do_no_more_than_forks_hosts_at_once(held: Site, hosts: list[LabHost], crew: DaskCluster) -> None:
     with Running(held, "all", "--scheduler", crew.address, "--forks", "1") as run:
         until_held(run, NAMES[:1])
