@@ -17,6 +17,7 @@ from rackhand.transport.endpoint import Endpoint, dial
 from rackhand.transport.host_key_check import HostKeyCheck, KnownFirst
 from rackhand.transport.known_hosts import KnownHosts
 from rackhand.transport.proxy import proxied
+from rackhand.transport.silence import Listener, end_when_silent
 
 # What paramiko logs of its failures reaches us as exceptions; without a handler it would print them as well.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -43,7 +44,7 @@ def open_one(where: Endpoint, gateway: Connection | None, dialled: socket.socket
         config=Config(overrides={"load_ssh_configs": False}, lazy=True),
         connect_kwargs={
             "auth_strategy": Authentication(known_hosts),
-            "transport_factory": partial(KnownFirst, known_hosts=known_hosts),
+            "transport_factory": partial(KnownFirst, known_hosts=known_hosts, packetizer_class=Listener),
             "compress": where.compress,
             "banner_timeout": where.timeout + 5,  # longer, so that of silence the first one speaks
             "auth_timeout": where.timeout + 20,
@@ -69,12 +70,7 @@ def open_one(where: Endpoint, gateway: Connection | None, dialled: socket.socket
         raise Unreachable(reason) from error
     transport = client.get_transport()
     assert transport is not None
-    every, unanswered = where.alive
-    transport.set_keepalive(every)
-    if isinstance(transport.sock, socket.socket) and transport.sock.family != socket.AF_UNIX:
-        # Without it, a peer that vanished is noticed only after a quarter of an hour. It counts from when something is
-        # sent that nobody confirms; a sign of life is, when nothing else is.
-        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(unanswered - 1, 1) * every * 1000)
+    end_when_silent(transport, *where.alive)
     return connection
 
 

@@ -1,6 +1,7 @@
 """How Rackhand gets to a host and becomes root there, what it refuses, and what an interrupt leaves behind."""
 
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +21,9 @@ from testinfra.host import Host as Eye
 from rackhand import PROJECT
 from rackhand.commands import ONE_INTERRUPT
 from rackhand.lab import Lab, LabHost
+from rackhand.settings import ConnectionSettings
+from rackhand.transport.connection import close, connect
+from rackhand.transport.endpoint import dial, endpoint
 from tests.lab.running import Running
 from tests.lab.site import TIMEOUT, Result, Site
 
@@ -250,6 +254,40 @@ def test_a_proxy_command(site: Site, hosts: Hosts) -> None:
     result = site.invoke("facts", "--host", "back", "--json")
     assert result.code == 0, said(result)
     assert result.events[0]["facts"]["hostname"] == "back"
+
+
+@pytest.fixture(params=["a jump host", "a proxy command"])
+def behind(request: pytest.FixtureRequest, hosts: Hosts, lab: Lab) -> str:
+    """Options by which `back` is reached in this way."""
+    if request.param == "a jump host":
+        return f"-F {hosts.ssh_config}"
+    command = f"ssh -F {hosts.ssh_config} -W %h:%p gate 2>/dev/null"
+    return f"-F /dev/null -o 'ProxyCommand={command}' -o UserKnownHostsFile={lab.known_hosts}"
+
+
+@contextmanager
+def off_the_network(host: LabHost) -> Iterator[None]:
+    """Nothing gets to it or comes from it, and nobody is told."""
+    host.run(["ip", "link", "set", "host0", "down"])
+    try:
+        yield
+    finally:
+        host.run(["ip", "link", "set", "host0", "up"])
+
+
+def test_silence_is_ended_by_a_host_that_is_gone_and_by_no_other(lab: Lab, hosts: Hosts, behind: str) -> None:
+    """Where a jump host or a program takes what is sent whether or not the host is still there."""
+    options = f"{behind} -l root -i {lab.private_key} -o ServerAliveInterval=1 -o ServerAliveCountMax=5"
+    where = endpoint(ConnectionSettings(host=hosts.back.address, ssh_common_args=tuple(shlex.split(options))))
+    connection = connect(where, dial(where))
+    try:
+        time.sleep(10)  # longer than one that does not answer has
+        assert connection.run("echo hello", hide=True, in_stream=False).stdout == "hello\n"
+        with off_the_network(hosts.back):
+            connection.transport.join(60)
+        assert not connection.transport.is_alive()
+    finally:
+        close(connection)
 
 
 class Forwarder:
@@ -603,6 +641,26 @@ def test_a_controller_that_is_killed(held: Site, front: LabHost) -> None:
     assert '"interrupted":false,"reason":null' in ended_run(front, started["run"])
     assert served(front)["one"] == release
     assert held.deploy("front").resources("changed") == []
+
+
+def test_a_host_behind_another_that_falls_silent(site: Site, hosts: Hosts, behind: str) -> None:
+    """It is noticed long before it would be by what the agent owes. The host goes on; the next run finds nothing left
+    to do."""
+    site.hosts["back"]["ansible_ssh_common_args"] = f"{behind} -o ServerAliveInterval=5"
+    site.variables["apps"]["one"]["health_timeout"] = TIMEOUT
+    hosts.back.run(["rm", "-f", GATE])
+    new_release(site, f"by {behind}", WAIT_FOR=GATE)
+    with Running(site, "back") as run:
+        holding(run)
+        with off_the_network(hosts.back):
+            result = run.end()
+    assert result.code == 4, said(result)
+    recap = result.events[-1]["hosts"]["back"]
+    assert "the connection broke" in recap["reason"]
+    assert "run the same command again to see how it ended" in recap["state"]
+    hosts.back.run(["touch", GATE])
+    assert '"interrupted":false,"reason":null' in ended_run(hosts.back, result.events[0]["run"])
+    assert site.deploy("back").resources("changed") == []
 
 
 def test_ctrl_c_while_connecting(held: Site, front: LabHost, forwarder: Forwarder) -> None:

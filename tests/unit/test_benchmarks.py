@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
-from benchmarks import modes, pages, supervision
+from benchmarks import dev, modes, pages, scaling, serving, supervision
 from benchmarks.modes import CONCURRENCIES, LOADS
 from benchmarks.provision import plot, results, store
-from benchmarks.provision.bench import SCENARIOS, Made, Results
+from benchmarks.provision.bench import SCENARIOS, Made, Results, queued, starving
 from benchmarks.provision.far import far
 from benchmarks.provision.measure import Taken
+from benchmarks.provision.run import PAGE
 from benchmarks.provision.tools import TOOLS, Ansible, Pyinfra, Tool
-from benchmarks.serving import Sample
+from benchmarks.serving import DIRECT, FRAMEWORKS, OURS, ROWS, THEIRS, Sample
 from benchmarks.serving_modes import MODES
 from benchmarks.supervision import FAULTS, Outcome
 
@@ -43,6 +44,7 @@ def test_budgets_are_ratios_of_medians() -> None:
         again100={"rackhand": [25.0]},
     )
     found.starving["again100"] = [1.5]
+    found.queued["again100"] = [1.5, 3.5]
     verdicts = {budget.text: budget.verdict for budget in results.budgets(found)}
     assert verdicts == {
         "run again, one host / cold process": "met",
@@ -55,8 +57,33 @@ def test_budgets_are_ratios_of_medians() -> None:
         "run again on 8 hosts / floor": "not measured",
         "run again: 100 hosts / 8 hosts": "met",
         "the controller's memory with 100 hosts": "met",
-        "100 hosts: the slowest / the median host": "met",
+        "100 hosts: the slowest / the median host, from its connection on": "met",
+        "100 hosts: the slowest / the median host, from its turn on": "**not met**",
     }
+    assert results.missed(found) == [
+        "run again: pyinfra: 6.9 times instead of ≥ 7 times",
+        "one-line deploy / floor: 3 times instead of ≤ 2.5 times",
+        "100 hosts: the slowest / the median host, from its turn on: 3.5 times instead of ≤ 3 times",
+    ]
+
+
+def test_no_recorded_budget_is_missed() -> None:
+    assert results.missed(store.read(PAGE.with_suffix(".json"))) == []
+
+
+def _run(begun: dict[str, float]) -> list[dict[str, Any]]:
+    """A record of hosts each of which takes ten seconds, in the order in which they were begun."""
+    events: list[dict[str, Any]] = [{"event": "run", "hosts": sorted(begun)}]
+    events += [{"event": "connecting", "host": host, "at": at} for host, at in begun.items()]
+    return [*events, *({"event": "end", "host": host, "at": at + 10} for host, at in begun.items())]
+
+
+def test_a_host_that_waits_while_others_have_their_turns_is_slow() -> None:
+    """Of six hosts, two at once: one that waits for its turn is not, one that is passed over is."""
+    in_turn = _run({"a": 0, "b": 0, "c": 10, "d": 10, "e": 20, "f": 20})
+    passed_over = _run({"a": 0, "c": 0, "d": 10, "e": 10, "f": 20, "b": 20})
+    assert (starving(in_turn), queued(in_turn, 2)) == (1, 1)
+    assert (starving(passed_over), queued(passed_over, 2)) == (1, 3)
 
 
 def test_what_is_measured_again_replaces_only_its_own(tmp_path: Path) -> None:
@@ -158,6 +185,46 @@ def test_a_far_server_is_late_and_loses_nothing() -> None:
     assert received == sent
 
 
+def _served() -> serving.Results:
+    """Rackhand answers half more requests; all else is as the other's."""
+    found = serving.Results()
+    for row in ROWS:
+        for side in (OURS, row.against):
+            count = 150 if side == OURS else 100
+            found.samples[row.name, side] = [Sample(requests=count, seconds=1.0, p50=0.1, p99=0.2, errors=0, cpu=0.01)]
+    for app in FRAMEWORKS:
+        found.memory |= {(app, side): [1e8] for side in (OURS, THEIRS)}
+    return found
+
+
+def test_what_is_worse_served_than_by_hand_is_named() -> None:
+    """With how much worse, and why if that is known; less than noise is not. Aims are of requests and memory."""
+    found = _served()
+    assert (found.verdict(), [*found.missed()]) == ("Nothing is worse than the other's by more than 5%.", [])
+    found.samples["JSON GET, Flask", OURS] = [Sample(requests=94, seconds=1.0, p50=0.104, p99=0.22, errors=0, cpu=0.01)]
+    found.samples["5 ms of work, Flask", DIRECT] = [
+        Sample(requests=160, seconds=1.0, p50=0.1, p99=0.2, errors=0, cpu=0.009)
+    ]
+    found.samples["JSON GET, FastAPI", THEIRS] = [
+        Sample(requests=100, seconds=1.0, p50=0.01, p99=0.02, errors=3, cpu=0.01)
+    ]
+    found.memory["fast", OURS] = [1.2e8]
+    assert [(name, figure, round(times, 2)) for name, figure, times in found.worse()] == [
+        ("JSON GET, Flask", "requests/s", 0.94),
+        ("JSON GET, Flask", "p99", 1.1),
+        ("5 ms of work, Flask", "requests/s", 0.94),
+        ("5 ms of work, Flask", "processor", 1.11),
+        ("FastAPI", "memory", 1.2),
+    ]
+    assert "- JSON GET, Flask, p99: **1.10** times.\n  It is not known why." in found.verdict()
+    assert "- FastAPI, memory: **1.20** times.\n  Both take the same until" in found.verdict()
+    assert [*found.missed()] == [
+        "JSON GET, FastAPI: invalid: 3 errors of tutorial",
+        "JSON GET, Flask: 0.94 instead of ≥ 1.05",
+        "FastAPI, memory: 1.20 instead of ≤ 1.05",
+    ]
+
+
 def _modes(errors: int = 0) -> modes.Results:
     """Each mode the faster the later it stands."""
     found = modes.Results()
@@ -217,3 +284,21 @@ def test_an_instance_that_is_late_or_lost_is_told() -> None:
     outcomes = {key: [Outcome(back=None, answered=9, failed=0, gap=0.1)] for key in outcomes}
     assert len(supervision.missed(outcomes, 2)) == len(outcomes)
     assert supervision.cell(outcomes["fast_uvicorn", "loop"]) == "**does not come back**"
+
+
+def test_work_that_does_not_grow_with_the_workers_is_told() -> None:
+    """By the median of the rounds."""
+    found = {"fast": [(20.0, 39.0), (20.0, 33.0), (20.0, 38.0)], "slow": [(20.0, 33.0)]}
+    assert scaling.missed(found, 2) == ["slow"]
+    page = scaling.report(found, 2, 3, 4)
+    assert "| Flask | 20.0 | 33.0 | **1.65** (1.65 to 1.65) | ≥ 1.70: **missed** |" in page
+    assert "≥ 1.70: met" in page
+
+
+def test_edits_that_are_live_late_are_told() -> None:
+    """By the median: one that took long is shown, and no more."""
+    found = {"FastAPI": [0.5, 0.7, 5.0], "Flask": [2.1, 2.2, 0.1]}
+    assert dev.missed(found) == ["Flask"]
+    page = dev.report(found, 3)
+    assert "| FastAPI | 0.70 s | 5.00 s | ≤ 2 s: met |" in page
+    assert "| Flask | 2.10 s | 2.20 s | ≤ 2 s: **missed** |" in page

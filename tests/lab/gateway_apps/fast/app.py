@@ -1,7 +1,9 @@
 """A FastAPI application that knows nothing of a prefix, and tells what it is told."""
 
 import asyncio
+import gc
 import os
+import threading
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response, WebSocket
@@ -132,6 +134,29 @@ async def burn() -> StreamingResponse:
 async def stop() -> int:
     STOP.touch()
     return os.getpid()
+
+
+@app.get("/serving")
+def serving() -> dict[str, object]:
+    """The number of this process, and the classes of all that there is of an application server in it."""
+    classes = {kind for thing in gc.get_objects() for kind in type(thing).__mro__}
+    names = {f"{kind.__module__}.{kind.__name__}" for kind in classes}
+    servers = {"gunicorn", "uvicorn", "uvicorn_worker", "a2wsgi"}
+    return {"pid": os.getpid(), "classes": sorted(name for name in names if name.partition(".")[0] in servers)}
+
+
+both = threading.Barrier(2)
+
+
+@app.get("/meet")
+def meet() -> dict[str, bool]:
+    """Whether this process has answered another request while this one waited for that."""
+    try:
+        both.wait(10)
+    except threading.BrokenBarrierError:
+        both.reset()
+        return {"met": False}
+    return {"met": True}
 
 
 @inner.get("/page")

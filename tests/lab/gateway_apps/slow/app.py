@@ -1,6 +1,8 @@
 """A Flask application that knows nothing of a prefix, and tells what it is told."""
 
+import gc
 import os
+import threading
 from pathlib import Path
 
 from flask import Flask, Response, jsonify, make_response, request, url_for
@@ -94,3 +96,26 @@ def burn():
 def stop():
     STOP.touch()
     return str(os.getpid())
+
+
+@app.get("/serving")
+def serving():
+    """The number of this process, and the classes of all that there is of an application server in it."""
+    classes = {kind for thing in gc.get_objects() for kind in type(thing).__mro__}
+    names = {f"{kind.__module__}.{kind.__name__}" for kind in classes}
+    servers = {"gunicorn", "uvicorn", "uvicorn_worker", "a2wsgi"}
+    return {"pid": os.getpid(), "classes": sorted(name for name in names if name.partition(".")[0] in servers)}
+
+
+both = threading.Barrier(2)
+
+
+@app.get("/meet")
+def meet():
+    """Whether this process has answered another request while this one waited for that."""
+    try:
+        both.wait(10)
+    except threading.BrokenBarrierError:
+        both.reset()
+        return {"met": False}
+    return {"met": True}
