@@ -1,5 +1,6 @@
 """The master that keeps Uvicorn's workers when there is no Gunicorn: a real one, with its processes."""
 
+import ast
 import contextlib
 import os
 import signal
@@ -39,19 +40,37 @@ async def app(scope, receive, send):
 """
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """Where an instance with all of its workers runs."""
+#: A worker that says without end that it is alive, and a master that looks as often.
+BEATS = """
+import mmap, os, time
+TIMEOUT = 60
+{beat}
+beat, master = Beat(), os.getpid()
+if os.fork() == 0:
+    while os.getppid() == master:
+        beat.now()
+    os._exit(0)
+print(sum(beat.missing() for _ in range(1_000_000)))
+"""
+
+
+def served_by(folder: Path) -> str:
+    """The text of the master and its workers."""
     app = App(
         name="shop",
-        path=tmp_path,
+        path=folder,
         app="app:app",
         route="/",
         timeout=SILENT,
         origin=Origin(file="group_vars/web.yml", line=3),
     )
-    text = render("serve.py.j2", app=app, asgi=True, workers=WORKERS, prefix_header=PREFIX_HEADER)
-    (tmp_path / "serve.py").write_text(text)
+    return render("serve.py.j2", app=app, asgi=True, workers=WORKERS, prefix_header=PREFIX_HEADER)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Where an instance with all of its workers runs."""
+    (tmp_path / "serve.py").write_text(served_by(tmp_path))
     (tmp_path / "app.py").write_text(CODE)
     master = subprocess.Popen(
         [sys.executable, "serve.py"],
@@ -118,3 +137,12 @@ def test_workers_that_end_all_the_time_hide_none_that_hangs(folder: Path) -> Non
             time.sleep(0.2)
         others = [pid for pid in answering(folder) if pid != stopped]
     until(lambda: len(answering(folder)) == WORKERS)
+
+
+def test_a_worker_that_is_alive_is_never_missing(tmp_path: Path) -> None:
+    """Not even when the master looks in the middle of a word."""
+    tree = ast.parse(served_by(tmp_path))
+    (beat,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Beat")
+    command = [sys.executable, "-c", BEATS.format(beat=ast.unparse(beat))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert done.stdout == "0\n"
