@@ -22,6 +22,8 @@ DOCS = PROJECT / "docs" / "how-it-works.md"
 
 #: Seconds that should not be passed without an answer.
 GAP = 0.3
+#: Seconds in which a new worker has loaded its application.
+LOADING = 3
 #: Versions of a package, of which each round has the other one.
 VERSIONS = ("1.0.0", "0.12.1")
 
@@ -49,6 +51,11 @@ def _often(do: Callable[[Served], object], times: int) -> Callable[[Served, int]
     return repeat
 
 
+def _kill(served: Served) -> None:
+    served.kill_workers("KILL")
+    time.sleep(LOADING)  # nothing tells from outside that the new ones can answer; the next kill takes another worker
+
+
 _RELOADS = _often(Served.deploy_new_site, 10)
 _CLOSED = "clients that keep their connections, which nginx's old workers close"
 ACTIONS = (
@@ -64,7 +71,7 @@ ACTIONS = (
     ),
     Action(
         title="a worker of each application killed, ten times",
-        do=_often(lambda served: served.kill_workers("KILL"), 10),
+        do=_often(_kill, 10),
         loses="what they were answering, where it may not be asked twice",
     ),
     Action(title="ten reloads of nginx 1.22", do=_RELOADS, loses=_CLOSED),
