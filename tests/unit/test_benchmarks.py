@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import dev, modes, pages, scaling, serving, supervision
+from benchmarks import dev, modes, pages, scaling, serving, supervision, traffic
 from benchmarks.modes import CONCURRENCIES, LOADS
 from benchmarks.provision import plot, results, store
 from benchmarks.provision.bench import SCENARIOS, Made, Results, queued, starving
@@ -256,8 +256,12 @@ def test_modes_have_a_row_and_a_bar_each() -> None:
 
 @pytest.mark.parametrize(
     ("docs", "page", "header"),
-    [(modes.DOCS, modes.PAGE, "| requests/s"), (supervision.DOCS, supervision.RESULTS, "| | stated |")],
-    ids=["modes", "supervision"],
+    [
+        (modes.DOCS, modes.PAGE, "| requests/s"),
+        (supervision.DOCS, supervision.RESULTS, "| | stated |"),
+        (traffic.DOCS, traffic.RESULTS, "| what was done | requests | lost | longest"),
+    ],
+    ids=["modes", "supervision", "traffic"],
 )
 def test_the_docs_show_the_latest_run(docs: Path, page: Path, header: str) -> None:
     """Its table, whole; what stands around a table in the docs stays."""
