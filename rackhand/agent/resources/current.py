@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -51,7 +51,8 @@ class Current(Resource):
         named = {app for app, _ in self.releases}
         state["others"] = tuple(sorted(self._entries(system) - named)) if self.only else ()
         # Not compared with what is wanted, but with what was there before when it is undone.
-        before = {app: self._goes_back_to(system, app, here, named) for app, here in current.items()}
+        other = {app for app, release in self.releases if state[app] != release}
+        before = {app: self._goes_back_to(system, app, here) if app in other else here for app, here in current.items()}
         state["record"] = {app: (here.instance, here.socket) for app, here in before.items()}
         state["revived"] = tuple(app for app, here in before.items() if here != current[app])
         state["history"] = {app: files.read_text(self._note(system, app, release)) for app, release in self.releases}
@@ -81,12 +82,12 @@ class Current(Resource):
             return f", not seen to answer since run {noted.run}"
         return ""
 
-    def _goes_back_to(self, system: System, app: str, here: Serving, named: Collection[str]) -> Serving:
+    def _goes_back_to(self, system: System, app: str, here: Serving) -> Serving:
         """What is to serve when this is undone: what is current, but instead of a release that a run which was cut off
-        has left there unproven, and that this run asks, the last one that is known to be good."""
+        has left there unproven, the last one that is known to be good."""
         past = serving.history(system, app)
         unproven = any(release.id == here.release and not release.proven for release in past)
-        if app in named and unproven and self._missing(system, app, here.instance):
+        if unproven and self._missing(system, app, here.instance):
             for release in past:
                 if release.good and release.instance:
                     return serving.place(system, app, release.instance)
