@@ -181,10 +181,30 @@ class Bench:
         if not right:
             raise UserError(f"{url} answers {text[:100]!r}")
 
+    def unit(self, app: str, side: str) -> str:
+        """The name of a side's service."""
+        current = self.host.root / layout.current(app).lstrip("/") / "unit"
+        return tutorial.unit(app) if side == THEIRS else os.path.basename(os.readlink(current))
+
+    def restart(self) -> None:
+        """Has every service begin anew, and answer."""
+        services = [(app, side) for app in FRAMEWORKS for side in (OURS, THEIRS)]
+        self.host.run(["systemctl", "restart", *(self.unit(app, side) for app, side in services)])
+        for app, side in services:
+            row = Row(name=f"{app} after a restart", path=f"/{app}/json")
+            deadline = time.monotonic() + 30
+            while True:
+                try:
+                    self.check(row, side)
+                    break
+                except UserError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.1)
+
     def memory(self, app: str, side: str) -> float:
         """What a side's service uses, in bytes."""
-        current = self.host.root / layout.current(app).lstrip("/") / "unit"
-        return memory(self.host, tutorial.unit(app) if side == THEIRS else os.path.basename(os.readlink(current)))
+        return memory(self.host, self.unit(app, side))
 
 
 def install_client(client: LabHost) -> None:
@@ -339,14 +359,15 @@ def _spread(ratios: list[float]) -> str:
 
 
 def measure(bench: Bench, rounds: int, seconds: int) -> Results:
-    """Takes turns, after a first run of each that is not counted."""
+    """Takes turns, after a first run of each that is not counted. How much memory a load leaves in a process differs
+    from one start of it to the next, so each round has its own."""
     results = Results()
-    for number in range(rounds):
+    for _ in range(rounds):
+        bench.restart()
         for row in ROWS:
             for side in (OURS, row.against):
                 bench.check(row, side)
-                if number == 0:
-                    bench.sample(row, side, 1)
+                bench.sample(row, side, 1)
                 results.note(row, side, bench.sample(row, side, seconds))
         for app in FRAMEWORKS:
             for side in (OURS, THEIRS):
@@ -372,7 +393,7 @@ Written by `./invoke bench.serve --rounds {rounds} --seconds {seconds}` on {toda
 workers and versions, Uvicorn's fast parts among them. Both take turns; a ratio is that of two runs one after the other,
 the median of {rounds} rounds, with the lowest and the highest. Two times are those of Rackhand and of the other. What
 the processor spent is the whole host's, nginx included: on a busy machine it is steadier than the rest. Memory is what
-masters and workers have after the loads of a round.
+masters and workers have after the loads of a round, which begins with new ones.
 
 {results.table()}
 
