@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from rackhand.agent import drain, engine, guard, host_log, layout, runs, status
+from rackhand.agent import ahead, drain, engine, guard, host_log, layout, runs, status
 from rackhand.agent.channel import SILENCE, Channel
 from rackhand.agent.events import Emitter
 from rackhand.agent.files import file_digest, remove
@@ -138,9 +138,17 @@ def _carry_out(plan: Plan, message: dict[str, Any], channel: Channel, emit: Emit
     away = drain.Drain(message["drain"], system, emit)
     sound = True
     try:
-        outcome = engine.run(
-            plan, system, emit, apply=True, cancelled=channel.cancelled, guard=guarded, before_change=away.begin
-        )
+        with ahead.Ahead(plan, system) as begun:
+            outcome = engine.run(
+                plan,
+                system,
+                emit,
+                apply=True,
+                cancelled=channel.cancelled,
+                guard=guarded,
+                ahead=begun,
+                before_change=away.begin,
+            )
         sound = outcome.sound
         return outcome
     finally:

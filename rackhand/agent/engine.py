@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from rackhand.agent.ahead import Ahead
 from rackhand.agent.events import Emitter
 from rackhand.agent.guard import Guard
 from rackhand.agent.plan import Plan
@@ -96,6 +97,7 @@ def run(
     apply: bool,
     cancelled: Callable[[], bool] = lambda: False,
     guard: Guard | None = None,
+    ahead: Ahead | None = None,
     before_change: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Checks the plan and, with `apply`, makes the host what it says, calling `before_change` before each change. The
@@ -126,7 +128,7 @@ def run(
         warnings: tuple[str, ...] = ()
         try:
             with _within(resource.deadline):
-                changes = _converge(resource, system, outcome, apply, guard, clock, before_change)
+                changes = _converge(resource, system, outcome, apply, guard, ahead, clock, before_change)
             if not apply and not changes and (followed := changed.intersection(resource.follows(system))):
                 changes = [{"key": "follows", "before": None, "after": ", ".join(sorted(followed))}]
             warnings = resource.warnings(system)
@@ -206,6 +208,7 @@ def _converge(
     outcome: Outcome,
     apply: bool,
     guard: Guard | None,
+    ahead: Ahead | None,
     clock: _Clock,
     before_change: Callable[[], None],
 ) -> list[Change]:
@@ -218,6 +221,8 @@ def _converge(
         with clock.timing("apply"):
             if resource.cuts_off and guard is not None:
                 guard.arm(resource, system)
+            if ahead is not None:
+                ahead.before(resource)
             outcome.applied.append((resource, actual))
             outcome.unproven.append(resource)
             resource.apply(system, actual)

@@ -52,6 +52,10 @@ class Resource:
     #: True for a kind that can cut the controller off: the host takes its change back unless the controller confirms it
     #: over a new connection.
     cuts_off: ClassVar[bool] = False
+    #: True for a kind whose apply takes long and leaves the processor and the network to others, mostly.
+    mostly_waits: ClassVar[bool] = False
+    #: True for a kind that can `begin` with an apply before its turn.
+    begins_early: ClassVar[bool] = False
 
     stage: Stage = "prepare"
 
@@ -95,6 +99,10 @@ class Resource:
     def apply(self, system: System, actual: State) -> None:
         """Makes the wanted state from the actual one. Raises ResourceError."""
         raise NotImplementedError
+
+    def begin(self, system: System) -> None:
+        """Does what it can of an apply, should that be needed, beside what comes before it in the plan. It may be
+        killed at any time, or fail; nobody but `apply` sees what it has made."""
 
     def before(self, system: System) -> Before:
         """For a kind that can cut the controller off: what the host puts back without a confirmation."""

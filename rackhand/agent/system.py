@@ -62,7 +62,7 @@ class System:
                 timeout=timeout,
                 user=user,
                 cwd=cwd,
-                preexec_fn=_ends_with_parent() if tied else None,
+                preexec_fn=ends_with(os.getpid()) if tied else None,
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
@@ -118,9 +118,17 @@ class System:
         self._units = {}
 
 
-def _ends_with_parent() -> Callable[[], object]:
-    """To be called in a child process. All that may wait for a thread, which the child does not have, is done here."""
+def ends_with(parent: int) -> Callable[[], None]:
+    """To be called in a child process of this one, which is then killed when the thread that has made it ends. All that
+    may wait for another thread, which the child does not have, is done here."""
     import ctypes
 
     pr_set_pdeathsig = 1
-    return functools.partial(ctypes.CDLL(None).prctl, pr_set_pdeathsig, int(signal.SIGKILL))
+    tie = functools.partial(ctypes.CDLL(None).prctl, pr_set_pdeathsig, int(signal.SIGKILL))
+
+    def end_with_it() -> None:
+        tie()
+        if os.getppid() != parent:  # it has ended before it could be tied
+            os._exit(1)
+
+    return end_with_it

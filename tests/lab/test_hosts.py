@@ -1,5 +1,6 @@
 """Kinds of hosts: what Rackhand makes of each, and which it refuses."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import pytest
 from testinfra.host import Host as Eye
 
 from rackhand.lab import Lab, LabHost
+from tests.lab.running import Running
 from tests.lab.site import Site
 
 SMALL_APP = Path(__file__).parent / "small_app"
@@ -150,6 +152,49 @@ def test_provision_leaves_what_is_deployed_alone(site: Site, pair: tuple[LabHost
 
 
 # Without Python
+
+
+#: Holds the lock of dpkg until it is told to let go.
+_HOLD = """
+import fcntl, os, time
+file = open("/var/lib/dpkg/lock-frontend", "w")
+fcntl.lockf(file, fcntl.LOCK_EX)
+open("/run/holding", "w").close()
+while not os.path.exists("/run/let-go"):
+    time.sleep(0.05)
+"""
+#: What is there only as a source distribution.
+_TO_BE_BUILT = "docopt==0.6.2"
+
+
+def test_environments_are_made_while_apt_installs(lab: Lab, tmp_path: Path) -> None:
+    """But for one of which something has to be built: that may need what apt installs."""
+    (host,) = lab.up(["early"])
+    site = small_site(tmp_path, lab, host)
+    built = tmp_path / "built"
+    shutil.copytree(SMALL_APP, built)
+    (built / "requirements.txt").write_text(f"{_TO_BE_BUILT}\n")
+    small = site.variables["apps"]["small"]
+    site.variables["apps"] = {"built": {**small, "path": str(built), "route": "/built"}, "small": small}
+    site.write()
+    host.run(["systemd-run", "--quiet", "--unit=holder", "python3", "-c", _HOLD])
+    host.run(["sh", "-c", "until [ -e /run/holding ]; do sleep 0.1; done"])
+    with Running(site, host.name) as run:
+        run.until("begin", lambda event: event["id"] == "packages:apt")
+        # They are made in the order of the plan.
+        made = "until [ -e /opt/rackhand/venvs/.*.partial/.rackhand ]; do sleep 0.1; done"
+        host.run(["timeout", "120", "sh", "-c", made])
+        environments = host.run(["ls", "-A", "/opt/rackhand/venvs"]).stdout.split()
+        assert len(environments) == 1, environments
+        assert host.run(["sh", "-c", "command -v nginx"], check=False).returncode != 0
+        host.run(["touch", "/run/let-go"])
+        result = run.end()
+    assert result.code == 0, result.out + result.err
+    python = "/opt/rackhand/current/built/release/venv/bin/python"
+    assert host.run([python, "-c", "import docopt; print(docopt.__version__)"]).stdout == "0.6.2\n"
+    for route in ("/built", "/small"):
+        assert httpx.get(f"http://{host.address}{route}/health").status_code == 200
+    assert host.run(["sh", "-c", "ls -A /opt/rackhand/venvs | grep -c partial"], check=False).stdout == "0\n"
 
 
 def test_a_host_without_python(lab: Lab, tmp_path: Path) -> None:

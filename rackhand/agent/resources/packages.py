@@ -31,6 +31,7 @@ _ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"}
 @dataclass(frozen=True, kw_only=True)
 class Packages(Resource):
     kind: ClassVar[str] = "packages"
+    mostly_waits: ClassVar[bool] = True
 
     packages: tuple[str, ...]
 

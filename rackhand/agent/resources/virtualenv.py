@@ -16,6 +16,8 @@ MANIFEST = ".rackhand"
 _COMPLETE = "complete"
 #: Seconds for all packages of an environment.
 INSTALL_TIMEOUT = 1800
+#: Debian's package ca-certificates makes it.
+_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,7 @@ class Virtualenv(Resource):
     it; `uv` is the digest of the gzipped uv program."""
 
     kind: ClassVar[str] = "virtualenv"
+    begins_early: ClassVar[bool] = True
 
     key: str
     requirements: str
@@ -47,19 +50,26 @@ class Virtualenv(Resource):
         return {"packages": _COMPLETE}
 
     def actual(self, system: System) -> State:
-        path = system.path(layout.venv(self.key))
-        manifest = files.read_text(os.path.join(path, MANIFEST))
-        if manifest is None:
-            return {"packages": None}
-        found = _manifest(path)
-        if found == manifest:
-            return {"packages": _COMPLETE}
-        differing = set(found.splitlines()) ^ set(manifest.splitlines())
-        return {"packages": f"damaged: {min(line.rpartition(' ')[2] for line in differing)}"}
+        return {"packages": _state(system.path(layout.venv(self.key)))}
+
+    def begin(self, system: System) -> None:
+        # Without a network and certificates there is nothing to begin with.
+        if os.path.exists(_CERTIFICATES) and self.actual(system) != self.wanted():
+            # What has to be built may find in apt's packages what to build with: it has its turn after them. In an
+            # environment that has nothing yet, no build succeeds.
+            self._make(system, "--no-build-isolation")
 
     def apply(self, system: System, actual: State) -> None:
-        path = system.path(layout.venv(self.key))
-        partial = f"{os.path.dirname(path)}/.{self.key}.partial"
+        if _state(self._partial(system)) != _COMPLETE:
+            self._make(system)
+        files.put_folder(self._partial(system), system.path(layout.venv(self.key)))
+
+    def _partial(self, system: System) -> str:
+        return system.path(f"{layout.VENVS}/.{self.key}.partial")
+
+    def _make(self, system: System, *options: str) -> None:
+        """Beside its place, and whole when the manifest is there."""
+        partial = self._partial(system)
         requirements = f"{partial}.txt"
         files.remove(partial)
         uv = self._install_uv(system)
@@ -75,7 +85,7 @@ class Virtualenv(Resource):
             system.run(uv, "venv", "--quiet", "--relocatable", "--python", PYTHON, partial, env=environment, tied=True)
             system.run(
                 *(uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", f"{partial}/bin/python"),
-                *("--requirements", requirements),
+                *("--requirements", requirements, *options),
                 timeout=INSTALL_TIMEOUT,
                 env=environment,
                 tied=True,
@@ -88,7 +98,6 @@ class Virtualenv(Resource):
             files.remove(requirements)
         with open(os.path.join(partial, MANIFEST), "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(_manifest(partial))
-        files.put_folder(partial, path)
 
     def _install_uv(self, system: System) -> str:
         path = self._uv(system)
@@ -105,6 +114,18 @@ class Virtualenv(Resource):
                 os.fchmod(file.fileno(), 0o755)
             os.replace(temporary, path)
         return path
+
+
+def _state(path: str) -> str | None:
+    """Whether an environment is there, and as it was made."""
+    manifest = files.read_text(os.path.join(path, MANIFEST))
+    if manifest is None:
+        return None
+    found = _manifest(path)
+    if found == manifest:
+        return _COMPLETE
+    differing = set(found.splitlines()) ^ set(manifest.splitlines())
+    return f"damaged: {min(line.rpartition(' ')[2] for line in differing)}"
 
 
 def _manifest(path: str) -> str:

@@ -1,0 +1,157 @@
+"""What begins before its turn: that it does, that nothing depends on it, and that it ends with the run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from rackhand.agent.ahead import Ahead
+from rackhand.agent.engine import Outcome, run
+from rackhand.agent.events import Emitter
+from rackhand.agent.plan import Plan
+from rackhand.agent.resource import Resource, ResourceError, State
+from rackhand.agent.system import System
+
+#: Seconds after which something is taken not to come.
+PATIENCE = 20
+
+
+def there(path: Path) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return path.exists()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark(Resource):
+    """A file; `begin` writes another one before, or fails, or hangs."""
+
+    kind: ClassVar[str] = "mark"
+    begins_early: ClassVar[bool] = True
+
+    mark: str
+    hangs: bool = False
+    fails: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.mark
+
+    def wanted(self) -> State:
+        return {"there": True}
+
+    def actual(self, system: System) -> State:
+        return {"there": os.path.exists(system.path(self.mark))}
+
+    def begin(self, system: System) -> None:
+        Path(system.path(f"{self.mark}.begun")).write_text(str(os.getpid()))
+        if self.fails:
+            raise ResourceError("never mind")
+        while self.hangs:
+            time.sleep(1)
+
+    def apply(self, system: System, actual: State) -> None:
+        Path(system.path(self.mark)).touch()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait(Resource):
+    """Waits for a file, which somebody else must write meanwhile."""
+
+    kind: ClassVar[str] = "wait"
+    mostly_waits: ClassVar[bool] = True
+
+    until: str
+    breaks: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.until
+
+    def wanted(self) -> State:
+        return {"done": True}
+
+    def actual(self, system: System) -> State:
+        return {"done": os.path.exists(system.path("done"))}
+
+    def apply(self, system: System, actual: State) -> None:
+        if not there(Path(system.path(self.until))):
+            raise ResourceError(f"{self.until} did not come")
+        if self.breaks:
+            raise ResourceError("broke")
+        Path(system.path("done")).touch()
+
+
+def carry_out(folder: Path, *resources: Resource) -> Outcome:
+    reading, writing = os.pipe()
+    plan, system = Plan.of(resources), System(str(folder))
+    try:
+        with Ahead(plan, system) as ahead:
+            return run(plan, system, Emitter(writing), apply=True, ahead=ahead)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def ended(pid: int) -> bool:
+    """Whether a process is no more, or only its name is left."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_it_begins_beside_what_waits(tmp_path: Path) -> None:
+    outcome = carry_out(tmp_path, Wait(until="two.begun"), Mark(mark="one"), Mark(mark="two"))
+    assert (outcome.reason, outcome.changed) == (None, 3)
+
+
+def test_nothing_begins_before_it_may(tmp_path: Path) -> None:
+    """Nothing that waits has to be applied, so there is nothing to begin beside."""
+    (tmp_path / "done").touch()
+    outcome = carry_out(tmp_path, Wait(until="one.begun"), Mark(mark="one"), Mark(mark="two"))
+    assert (outcome.reason, outcome.changed) == (None, 2)
+    assert not (tmp_path / "one.begun").exists()
+
+
+def test_what_fails_has_its_turn_all_the_same(tmp_path: Path) -> None:
+    outcome = carry_out(tmp_path, Wait(until="two.begun"), Mark(mark="one", fails=True), Mark(mark="two"))
+    assert (outcome.reason, outcome.changed) == (None, 3)
+    assert (tmp_path / "one").exists()
+
+
+def test_it_ends_with_a_run_that_fails(tmp_path: Path) -> None:
+    outcome = carry_out(tmp_path, Wait(until="one.begun", breaks=True), Mark(mark="one", hangs=True))
+    assert outcome.reason == "wait:one.begun: broke"
+    assert ended(int((tmp_path / "one.begun").read_text()))
+
+
+def test_it_ends_when_the_agent_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from tests.agent.test_ahead import *; "
+        "carry_out(Path(sys.argv[1]), Wait(until='never'), Mark(mark='one', hangs=True))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path]) as agent:
+        try:
+            assert there(tmp_path / "one.begun")
+            time.sleep(0.1)  # until it is written
+        finally:
+            agent.send_signal(signal.SIGKILL)
+    begun = int((tmp_path / "one.begun").read_text())
+    try:
+        assert ended(begun)
+    except AssertionError:
+        os.kill(begun, signal.SIGKILL)
+        pytest.fail("it went on alone")
