@@ -108,11 +108,10 @@ _REASONS = {
   It is the time of the slowest dozen requests of some seconds, and differs by more between two rounds of the same side:
   in six rounds by hand it was 55 to 169 ms, the tutorial's 114 to 187 ms.""",
     ("FastAPI", "memory"): """\
-  Both take the same until they are asked for something. What differs is what uploads leave in the workers: each is in
-  memory whole, and of what is free again not all goes back to the system. How much stays differs from one start of an
-  instance to the next, and there is one in a run: in four by hand, Rackhand's had 99 to 107 MB after two rounds of
-  uploads, the tutorial's 100 to 106 MB, and both 93 MB before. A worker of Rackhand's has about twice as many uploads
-  at a time, since nginx passes them on faster.""",
+  Both take the same until they are asked for something: 89 and 90 MB in five starts by hand, and after uploads 96 to
+  105 and 95 to 99 MB. Each upload is in memory whole, and a worker of Rackhand's has about twice as many at a time,
+  since nginx passes them on faster. What is free again stays with the worker for the next one: when it is given back
+  at once (`MALLOC_TRIM_THRESHOLD_`), 93 MB are left, and uploads take more than twice as long.""",
 }
 
 
@@ -316,13 +315,15 @@ class Results:
         for row in ROWS:
             if self.invalid(row):
                 continue
-            if (rate := statistics.median(self._rates(row))) < 1 - NOISE:
+            # Before a socket of its own there is no nginx: how much that may cost is the row's aim.
+            allowed = max(NOISE, 1 - row.aim)
+            if (rate := statistics.median(self._rates(row))) < 1 - allowed:
                 yield row.name, "requests/s", rate
             for name, get in _COSTS.items():
                 ours, others = (
                     statistics.median(map(get, self.samples[row.name, side])) for side in (OURS, row.against)
                 )
-                if ours / others > 1 + NOISE:
+                if ours / others > 1 + allowed:
                     yield row.name, name, ours / others
         for app, framework in FRAMEWORKS.items():
             if (memory := statistics.median(self._memories(app))) > 1 + NOISE:
@@ -334,9 +335,10 @@ class Results:
             f"- {name}, {figure}: **{times:.2f}** times.\n{_REASONS.get((name, figure), '  It is not known why.')}"
             for name, figure, times in self.worse()
         ]
+        more = f"more than {NOISE:.0%}, or with nginx than without by more than the aim allows"
         if not found:
-            return f"Nothing is worse than the other's by more than {NOISE:.0%}."
-        return "\n".join([f"Worse than the other's by more than {NOISE:.0%}:\n", *found])
+            return f"Nothing is worse than the other's by {more}."
+        return "\n".join([f"Worse than the other's by {more}:\n", *found])
 
     def missed(self) -> Iterator[str]:
         """The rows that say nothing, and those that miss their aim."""
