@@ -77,7 +77,6 @@ class Bench:
         self.results = results
         self._kept: dict[str, Site] = {}
         self._templates: dict[tuple[str, int | None], Path] = {}
-        self._spent: list[LabHost] = []
         self._number = 0
 
     def run(self, scenario: "Scenario", tools: Sequence[Tool], rounds: int) -> None:
@@ -91,8 +90,6 @@ class Bench:
                     measured = scenario.turn(self, tool, scenario)
                     print(f"{scenario.name:12} {tool.name:10} {measured.seconds:8.2f} s", flush=True)
                     self.results.add(scenario.name, tool.name, measured)
-        _remove(self._spent)
-        self._spent.clear()
 
     def kept(self, tool: Tool) -> Site:
         """The tool's host for everything that is done again and again, with the site deployed to it."""
@@ -118,11 +115,10 @@ class Bench:
 
     @contextmanager
     def fresh(self, tool: Tool, count: int) -> Iterator[Site]:
-        """Hosts on which nothing was ever done. Their disks stay until the scenario is over: for minutes after many
-        files were removed, an ext4 without a journal looks through their inodes for each new file, at the cost of the
-        next tool (`recently_deleted` in the kernel's fs/ext4/ialloc.c)."""
+        """Hosts on which nothing was ever done. Their disks go with the lab: for minutes after many files were removed,
+        an ext4 without a journal looks through their inodes for each new file, at the cost of the next tool
+        (`recently_deleted` in the kernel's fs/ext4/ialloc.c)."""
         hosts = self._hosts(tool, count)
-        self._spent += hosts
         try:
             yield self._site(hosts)
         finally:
