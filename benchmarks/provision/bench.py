@@ -28,6 +28,7 @@ DELAY = 0.025
 MANY = 32
 
 _BATCH = 10  # hosts that boot at once
+_ROOM = 200  # hosts in the lab's network, without the few that are kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,7 @@ class Bench:
         self.results = results
         self._kept: dict[str, Site] = {}
         self._templates: dict[tuple[str, int | None], Path] = {}
+        self._off: list[LabHost] = []
         self._number = 0
 
     def run(self, scenario: "Scenario", tools: Sequence[Tool], rounds: int) -> None:
@@ -115,19 +117,22 @@ class Bench:
 
     @contextmanager
     def fresh(self, tool: Tool, count: int) -> Iterator[Site]:
-        """Hosts on which nothing was ever done. Their disks go with the lab: for minutes after many files were removed,
-        an ext4 without a journal looks through their inodes for each new file, at the cost of the next tool
-        (`recently_deleted` in the kernel's fs/ext4/ialloc.c)."""
+        """Hosts on which nothing was ever done. Their disks stay as long as there is room: for minutes after many files
+        were removed, an ext4 without a journal looks through their inodes for each new file, at the cost of the next
+        tool (`recently_deleted` in the kernel's fs/ext4/ialloc.c)."""
+        self._make_room(count)
         hosts = self._hosts(tool, count)
         try:
             yield self._site(hosts)
         finally:
             for host in hosts:
                 host.power_cut()
+            self._off += hosts
 
     @contextmanager
     def fleet(self, tool: Tool, count: int, workers: int | None) -> Iterator[Site]:
         """Hosts on which the site was deployed before: copies of one, booted."""
+        self._make_room(count)
         hosts: list[LabHost] = []
         template = self._template(tool, workers)
         try:
@@ -138,6 +143,11 @@ class Bench:
             yield site
         finally:
             _remove(hosts)
+
+    def _make_room(self, count: int) -> None:
+        if len(self._off) + count > _ROOM:
+            _remove(self._off)
+            self._off.clear()
 
     def _template(self, tool: Tool, workers: int | None) -> Path:
         if (tool.name, workers) not in self._templates:

@@ -52,7 +52,7 @@ class Resource:
     #: True for a kind that can cut the controller off: the host takes its change back unless the controller confirms it
     #: over a new connection.
     cuts_off: ClassVar[bool] = False
-    #: True for a kind whose apply takes long and leaves the processor and the network to others, mostly.
+    #: True for a kind whose apply takes long, and computes for the smaller part of it.
     mostly_waits: ClassVar[bool] = False
     #: True for a kind that can `begin` with an apply before its turn.
     begins_early: ClassVar[bool] = False
@@ -101,8 +101,11 @@ class Resource:
         raise NotImplementedError
 
     def begin(self, system: System) -> None:
-        """Does what it can of an apply, should that be needed, beside what comes before it in the plan. It may be
-        killed at any time, or fail; nobody but `apply` sees what it has made."""
+        """For a kind that can begin early: does what it can of an apply, should that be needed, while what comes before
+        it in the plan is applied. It may fail, and may be killed at any time."""
+
+    def abandon(self, system: System) -> None:
+        """Removes what `begin` has left, when there is no apply to come."""
 
     def before(self, system: System) -> Before:
         """For a kind that can cut the controller off: what the host puts back without a confirmation."""

@@ -36,6 +36,7 @@ class Halt:
     def __init__(self, point: str) -> None:
         self._point = point
         self._inside: str | None = None
+        self._process = 0
         self._seen: Counter[str] = Counter()
 
     def event(self, event: str, fields: dict[str, Any]) -> None:
@@ -44,19 +45,22 @@ class Halt:
             self._inside = None
             self._pass(f"before {fields['id']}")
             self._inside = fields["id"]
+            self._process = os.getpid()
         elif event == "resource":
             self._inside = None
             self._note(f"changed {plain(fields['id'])}" if fields["status"] == "changed" else "")
         elif event == "need":
             self._pass("before the data is asked for")
             self._inside = "data"
+            self._process = os.getpid()
         elif event == "end":
             self._inside = None
             self._pass("before end")
 
     def operation(self, name: str, target: object) -> None:
-        """Before something that changes the host is done."""
-        if self._inside is not None:
+        """Before something that changes the host is done, by the process that tells of it: what another one does beside
+        it has no place among the points."""
+        if self._inside is not None and os.getpid() == self._process:
             self._pass(f"{self._inside} > {name} {os.path.basename(str(target))}")
 
     def _pass(self, point: str) -> None:

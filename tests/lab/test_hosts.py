@@ -13,6 +13,7 @@ from testinfra.host import Host as Eye
 from rackhand.lab import Lab, LabHost
 from tests.lab.running import Running
 from tests.lab.site import Site
+from tests.lab.test_runs import at_work
 
 SMALL_APP = Path(__file__).parent / "small_app"
 SERVED = {"async_api": "/async-api/health", "sync_api": "/sync-api/health"}
@@ -154,15 +155,20 @@ def test_provision_leaves_what_is_deployed_alone(site: Site, pair: tuple[LabHost
 # Without Python
 
 
-#: Holds the lock of dpkg until it is told to let go.
+#: Holds the lock of dpkg until it is told to let go, and listens where it never answers.
 _HOLD = """
-import fcntl, os, time
+import fcntl, os, socket, time
 file = open("/var/lib/dpkg/lock-frontend", "w")
 fcntl.lockf(file, fcntl.LOCK_EX)
+listener = socket.create_server(("127.0.0.1", 9999))
 open("/run/holding", "w").close()
 while not os.path.exists("/run/let-go"):
     time.sleep(0.05)
 """
+#: Waits for ever while that listens.
+_NEVER_COMES = "never @ http://127.0.0.1:9999/never-1.0-py3-none-any.whl"
+#: The bracket keeps pgrep from the shell that it is called by.
+_UV_INSTALLS = "pgrep -f 'rackhand/[u]v/[0-9a-f]* pip install'"
 #: What is there only as a source distribution.
 _TO_BE_BUILT = "docopt==0.6.2"
 
@@ -177,13 +183,11 @@ def test_environments_are_made_while_apt_installs(lab: Lab, tmp_path: Path) -> N
     small = site.variables["apps"]["small"]
     site.variables["apps"] = {"built": {**small, "path": str(built), "route": "/built"}, "small": small}
     site.write()
-    host.run(["systemd-run", "--quiet", "--unit=holder", "python3", "-c", _HOLD])
-    host.run(["sh", "-c", "until [ -e /run/holding ]; do sleep 0.1; done"])
+    hold(host)
     with Running(site, host.name) as run:
         run.until("begin", lambda event: event["id"] == "packages:apt")
         # They are made in the order of the plan.
-        made = "until [ -e /opt/rackhand/venvs/.*.partial/.rackhand ]; do sleep 0.1; done"
-        host.run(["timeout", "120", "sh", "-c", made])
+        until(host, "[ -e /opt/rackhand/venvs/.*.partial/.rackhand.* ]")
         environments = host.run(["ls", "-A", "/opt/rackhand/venvs"]).stdout.split()
         assert len(environments) == 1, environments
         assert host.run(["sh", "-c", "command -v nginx"], check=False).returncode != 0
@@ -194,7 +198,45 @@ def test_environments_are_made_while_apt_installs(lab: Lab, tmp_path: Path) -> N
     assert host.run([python, "-c", "import docopt; print(docopt.__version__)"]).stdout == "0.6.2\n"
     for route in ("/built", "/small"):
         assert httpx.get(f"http://{host.address}{route}/health").status_code == 200
-    assert host.run(["sh", "-c", "ls -A /opt/rackhand/venvs | grep -c partial"], check=False).stdout == "0\n"
+    assert "partial" not in host.run(["ls", "-A", "/opt/rackhand/venvs"]).stdout
+
+
+@pytest.mark.parametrize("killed", ["agent", "apt"])
+def test_environments_are_not_made_behind_a_run_that_has_ended(lab: Lab, tmp_path: Path, killed: str) -> None:
+    """Whether it was killed itself or has failed."""
+    (host,) = lab.up([f"early-{killed}"])
+    site = small_site(tmp_path, lab, host)
+    requirements = site.apps / "requirements.txt"
+    before = requirements.read_text()
+    requirements.write_text(f"{before}\n{_NEVER_COMES}\n")
+    hold(host)
+    with Running(site, host.name) as run:
+        run.until("begin", lambda event: event["id"] == "packages:apt")
+        until(host, f"{_UV_INSTALLS} && pgrep apt-get")
+        if killed == "agent":
+            host.run(["kill", "-9", str(at_work(host))])
+        else:
+            host.run(["pkill", "-9", "apt-get"])
+        assert run.end().code != 0
+    until(host, f"! {_UV_INSTALLS}", within=10)  # uv itself gives up after half a minute
+    if killed == "apt":
+        assert host.run(["ls", "-A", "/opt/rackhand/venvs"]).stdout == ""
+    host.run(["touch", "/run/let-go"])
+    requirements.write_text(before)
+    site.deploy(host.name)
+    assert httpx.get(f"http://{host.address}/small/health").status_code == 200
+    assert "partial" not in host.run(["ls", "-A", "/opt/rackhand/venvs"]).stdout
+
+
+def hold(host: LabHost) -> None:
+    """Has apt wait until there is /run/let-go."""
+    host.run(["systemd-run", "--quiet", "--unit=holder", "python3", "-c", _HOLD])
+    until(host, "[ -e /run/holding ]")
+
+
+def until(host: LabHost, test: str, within: int = 60) -> None:
+    """Waits until a test of the shell is true, for so many seconds at most."""
+    host.run(["timeout", str(within), "sh", "-c", f"until {test}; do sleep 0.05; done"])
 
 
 def test_a_host_without_python(lab: Lab, tmp_path: Path) -> None:

@@ -198,13 +198,12 @@ def _served() -> serving.Results:
 
 
 def test_what_is_worse_served_than_by_hand_is_named() -> None:
-    """With how much worse, and why if that is known; less than noise is not, nor what nginx may cost. Aims are of
-    requests and memory."""
+    """With how much worse, and why if that is known; less than noise is not, nor requests that nginx may cost. Aims are
+    of requests and memory."""
     found = _served()
-    assert found.verdict().startswith("Nothing is worse than the other's by more than 5%, or with nginx")
-    assert [*found.missed()] == []
+    assert (found.verdict(), [*found.missed()]) == ("Nothing is worse than the other's by more than 5%.", [])
     found.samples["JSON GET, Flask", OURS] = [Sample(requests=94, seconds=1.0, p50=0.104, p99=0.22, errors=0, cpu=0.01)]
-    for app, requests, cpu in (("Flask", 180, 0.0085), ("FastAPI", 160, 0.009)):
+    for app, requests, cpu in (("Flask", 180, 0.009), ("FastAPI", 160, 0.0098)):
         found.samples[f"5 ms of work, {app}", DIRECT] = [
             Sample(requests=requests, seconds=1.0, p50=0.1, p99=0.2, errors=0, cpu=cpu)
         ]
@@ -216,7 +215,7 @@ def test_what_is_worse_served_than_by_hand_is_named() -> None:
         ("JSON GET, Flask", "requests/s", 0.94),
         ("JSON GET, Flask", "p99", 1.1),
         ("5 ms of work, Flask", "requests/s", 0.83),
-        ("5 ms of work, Flask", "processor", 1.18),
+        ("5 ms of work, Flask", "processor", 1.11),
         ("FastAPI", "memory", 1.2),
     ]
     assert "- JSON GET, Flask, p99: **1.10** times.\n  It is not known why." in found.verdict()

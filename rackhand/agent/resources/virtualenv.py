@@ -50,28 +50,45 @@ class Virtualenv(Resource):
         return {"packages": _COMPLETE}
 
     def actual(self, system: System) -> State:
-        return {"packages": _state(system.path(layout.venv(self.key)))}
+        path = system.path(layout.venv(self.key))
+        manifest = files.read_text(os.path.join(path, MANIFEST))
+        if manifest is None:
+            return {"packages": None}
+        found = _manifest(path)
+        if found == manifest:
+            return {"packages": _COMPLETE}
+        differing = set(found.splitlines()) ^ set(manifest.splitlines())
+        return {"packages": f"damaged: {min(line.rpartition(' ')[2] for line in differing)}"}
 
     def begin(self, system: System) -> None:
-        # Without a network and certificates there is nothing to begin with.
         if os.path.exists(_CERTIFICATES) and self.actual(system) != self.wanted():
-            # What has to be built may find in apt's packages what to build with: it has its turn after them. In an
-            # environment that has nothing yet, no build succeeds.
+            # What is built with tools may need some that apt installs: without isolation it looks for them in the
+            # environment, which has nothing yet, and fails. To forbid builds would have other versions chosen.
             self._make(system, "--no-build-isolation")
 
+    def abandon(self, system: System) -> None:
+        partial = self._partial(system)
+        for path in (partial, f"{partial}.txt"):
+            files.remove(path)
+
     def apply(self, system: System, actual: State) -> None:
-        if _state(self._partial(system)) != _COMPLETE:
+        partial = self._partial(system)
+        if not os.path.exists(self._made(system)):
             self._make(system)
-        files.put_folder(self._partial(system), system.path(layout.venv(self.key)))
+        os.rename(self._made(system), os.path.join(partial, MANIFEST))
+        files.put_folder(partial, system.path(layout.venv(self.key)))
 
     def _partial(self, system: System) -> str:
         return system.path(f"{layout.VENVS}/.{self.key}.partial")
 
+    def _made(self, system: System) -> str:
+        """Where its manifest is before it is moved, when this run has made it whole."""
+        return os.path.join(self._partial(system), f"{MANIFEST}.{system.run_id}")
+
     def _make(self, system: System, *options: str) -> None:
-        """Beside its place, and whole when the manifest is there."""
+        self.abandon(system)
         partial = self._partial(system)
         requirements = f"{partial}.txt"
-        files.remove(partial)
         uv = self._install_uv(system)
         environment = {
             "UV_CACHE_DIR": system.path("/var/cache/rackhand/uv"),
@@ -96,8 +113,9 @@ class Virtualenv(Resource):
             raise ResourceError("the dependencies could not be installed", lines) from error
         finally:
             files.remove(requirements)
-        with open(os.path.join(partial, MANIFEST), "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(_manifest(partial))
+        manifest = _manifest(partial)
+        with open(self._made(system), "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(manifest)
 
     def _install_uv(self, system: System) -> str:
         path = self._uv(system)
@@ -114,18 +132,6 @@ class Virtualenv(Resource):
                 os.fchmod(file.fileno(), 0o755)
             os.replace(temporary, path)
         return path
-
-
-def _state(path: str) -> str | None:
-    """Whether an environment is there, and as it was made."""
-    manifest = files.read_text(os.path.join(path, MANIFEST))
-    if manifest is None:
-        return None
-    found = _manifest(path)
-    if found == manifest:
-        return _COMPLETE
-    differing = set(found.splitlines()) ^ set(manifest.splitlines())
-    return f"damaged: {min(line.rpartition(' ')[2] for line in differing)}"
 
 
 def _manifest(path: str) -> str:
