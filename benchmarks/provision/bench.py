@@ -26,6 +26,8 @@ DELAY = 0.025
 
 #: From so many hosts on, a slow tool has one turn.
 MANY = 32
+#: Of many hosts, so many are asked by themselves too.
+FEW = 8
 
 _BATCH = 10  # hosts that boot at once
 _ROOM = 200  # hosts in the lab's network, without the few that are kept
@@ -42,11 +44,13 @@ class Made:
 @dataclass(frozen=True, kw_only=True)
 class Results:
     """What was measured: by scenario and tool, turn by turn. By scenario, in Rackhand's turns, how many times as long
-    as the median host the slowest took: `starving` from its connection on, `queued` from when its turn came."""
+    as the median host the slowest took: `starving` from its connection on, `queued` from when its turn came; and how
+    many times as long all hosts took as the first FEW of them: `growth`."""
 
     turns: dict[str, dict[str, list[Taken]]] = field(default_factory=dict)
     starving: dict[str, list[float]] = field(default_factory=dict)
     queued: dict[str, list[float]] = field(default_factory=dict)
+    growth: dict[str, list[float]] = field(default_factory=dict)
     made: dict[str, Made] = field(default_factory=dict)
 
     def begin(self, scenario: str) -> None:
@@ -54,6 +58,7 @@ class Results:
         self.turns.pop(scenario, None)
         self.starving.pop(scenario, None)
         self.queued.pop(scenario, None)
+        self.growth.pop(scenario, None)
         self.made[scenario] = Made(date=time.strftime("%Y-%m-%d", time.gmtime()), load=round(os.getloadavg()[0], 1))
 
     def add(self, scenario: str, tool: str, turn: Taken) -> None:
@@ -238,7 +243,21 @@ def _fleet(bench: Bench, tool: Tool, scenario: Scenario) -> Taken:
             events = _last_run()
             bench.results.starving.setdefault(scenario.name, []).append(starving(events))
             bench.results.queued.setdefault(scenario.name, []).append(queued(events, Options.forks))
+            if scenario.hosts > FEW:
+                few = statistics.median(_few(bench, tool, site) for _ in range(3))
+                bench.results.growth.setdefault(scenario.name, []).append(measured.seconds / few)
         return measured
+
+
+def _few(bench: Bench, tool: Tool, site: Site) -> float:
+    """Seconds for the first hosts of a fleet while the others run too: these share the machine's cores."""
+    everybody, site.hosts = site.hosts, site.hosts[:FEW]
+    site.write()
+    try:
+        return bench.done_nothing(site, tool).seconds
+    finally:
+        site.hosts = everybody
+        site.write()
 
 
 #: The cheap ones first.

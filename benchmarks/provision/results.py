@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks.provision.bench import SCENARIOS, Results
+from benchmarks.provision.bench import FEW, SCENARIOS, Results
 from benchmarks.provision.measure import Taken
 from benchmarks.provision.tools import Tool
 
@@ -36,7 +36,9 @@ within one run mean anything: machines differ, and drift.
 - The far host is behind a TCP proxy that holds back everything, handshakes included, by 25 ms each way.
 - *Slowest* and *median* are of Rackhand's hosts. *From its turn on* a host takes until its end, from when its place
   among all lets it begin: the first 20 at once, each further one when another has ended. One that waits for longer
-  than that is slow."""
+  than that is slow.
+- The hosts share the machine's cores with the tools, and 100 of them take a part of these when nobody does anything. So
+  the 100 are compared with 8 of the same ones, asked by themselves while the others run: the median of three times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +93,8 @@ def budgets(results: Results) -> Iterator[Budget]:
     yield own("fresh host / floor", "fresh", "floor", 0.5)
     yield own("8 fresh hosts / floor", "fresh8", "floor", 0.5)
     yield own("run again on 8 hosts / floor", "again8", "floor", 2)
-    growth = ratio("again100", "rackhand", "rackhand", "again8")
-    yield Budget(text="run again: 100 hosts / 8 hosts", figure=growth, limit=100 / 8)
+    growth = max(results.growth.get("again100", []), default=None)
+    yield Budget(text="run again: 100 hosts / 8 of them", figure=growth, limit=100 / FEW)
     hundred = results.turns.get("again100", {}).get("rackhand")
     most = max(turn.memory for turn in hundred) / 1e6 if hundred else None
     yield Budget(text="the controller's memory with 100 hosts", figure=most, limit=MEMORY / 1e6, unit="MB")
