@@ -26,8 +26,8 @@ DELAY = 0.025
 
 #: From so many hosts on, a slow tool has one turn.
 MANY = 32
-#: Of many hosts, so many are asked by themselves too.
-FEW = 8
+#: The scenario in which some of many hosts are asked before all are, and how many.
+GROWTH, FEW = "growth", 8
 
 _BATCH = 10  # hosts that boot at once
 _ROOM = 200  # hosts in the lab's network, without the few that are kept
@@ -44,8 +44,8 @@ class Made:
 @dataclass(frozen=True, kw_only=True)
 class Results:
     """What was measured: by scenario and tool, turn by turn. By scenario, in Rackhand's turns, how many times as long
-    as the median host the slowest took: `starving` from its connection on, `queued` from when its turn came; and how
-    many times as long all hosts took as the first FEW of them: `growth`."""
+    as the median host the slowest took: `starving` from its connection on, `queued` from when its turn came. By tool,
+    how many times as long many hosts took as FEW of the same ones: `growth`."""
 
     turns: dict[str, dict[str, list[Taken]]] = field(default_factory=dict)
     starving: dict[str, list[float]] = field(default_factory=dict)
@@ -58,7 +58,8 @@ class Results:
         self.turns.pop(scenario, None)
         self.starving.pop(scenario, None)
         self.queued.pop(scenario, None)
-        self.growth.pop(scenario, None)
+        if scenario == GROWTH:
+            self.growth.clear()
         self.made[scenario] = Made(date=time.strftime("%Y-%m-%d", time.gmtime()), load=round(os.getloadavg()[0], 1))
 
     def add(self, scenario: str, tool: str, turn: Taken) -> None:
@@ -89,6 +90,7 @@ class Bench:
     def run(self, scenario: "Scenario", tools: Sequence[Tool], rounds: int) -> None:
         """Measures a scenario; the tools take turns, and each is the first as often as the others."""
         tools = [*tools, Cold()] if scenario.cold else tools
+        tools = [tool for tool in tools if scenario.tools is None or tool.name in scenario.tools]
         self.results.begin(scenario.name)
         for turn in range(rounds):
             first = turn % len(tools)
@@ -184,7 +186,7 @@ class Bench:
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """`cold`: the floor under tools in Python has its turns too. `workers` of each application; by default as many as
-    each tool finds right for the host."""
+    each tool finds right for the host. `tools`: the names of those that it is about, if not all."""
 
     name: str
     title: str
@@ -192,6 +194,7 @@ class Scenario:
     hosts: int = 1
     cold: bool = False
     workers: int | None = None
+    tools: tuple[str, ...] | None = None
 
 
 def _again(bench: Bench, tool: Tool, _: Scenario) -> Taken:
@@ -243,21 +246,20 @@ def _fleet(bench: Bench, tool: Tool, scenario: Scenario) -> Taken:
             events = _last_run()
             bench.results.starving.setdefault(scenario.name, []).append(starving(events))
             bench.results.queued.setdefault(scenario.name, []).append(queued(events, Options.forks))
-            if scenario.hosts > FEW:
-                few = statistics.median(_few(bench, tool, site) for _ in range(3))
-                bench.results.growth.setdefault(scenario.name, []).append(measured.seconds / few)
         return measured
 
 
-def _few(bench: Bench, tool: Tool, site: Site) -> float:
-    """Seconds for the first hosts of a fleet while the others run too: these share the machine's cores."""
-    everybody, site.hosts = site.hosts, site.hosts[:FEW]
-    site.write()
-    try:
-        return bench.done_nothing(site, tool).seconds
-    finally:
+def _growth(bench: Bench, tool: Tool, scenario: Scenario) -> Taken:
+    """First some hosts of a fleet while the others run, which share the machine's cores; then all."""
+    with bench.fleet(tool, scenario.hosts, scenario.workers) as site:
+        everybody, site.hosts = site.hosts, site.hosts[:FEW]
+        site.write()
+        few = bench.done_nothing(site, tool)
         site.hosts = everybody
         site.write()
+        measured = bench.done_nothing(site, tool)
+        bench.results.growth.setdefault(tool.name, []).append(measured.seconds / few.seconds)
+        return measured
 
 
 #: The cheap ones first.
@@ -272,6 +274,14 @@ SCENARIOS = (
     Scenario(name="again8", title="Run again on 8 hosts", turn=_fleet, hosts=8),
     Scenario(name="again32", title="Run again on 32 hosts", turn=_fleet, hosts=32),
     Scenario(name="again100", title="Run again on 100 hosts", turn=_fleet, hosts=100, workers=1),
+    Scenario(
+        name=GROWTH,
+        title="Run again on 100 hosts after 8 of them",
+        turn=_growth,
+        hosts=100,
+        workers=1,
+        tools=("rackhand", "floor"),
+    ),
 )
 
 

@@ -42,7 +42,7 @@ def test_budgets_are_ratios_of_medians() -> None:
         line={"rackhand": [3.0], "floor": [1.0]},
         again100={"rackhand": [25.0]},
     )
-    found.growth["again100"] = [12.5]
+    found.growth.update({"rackhand": [9.0, 12.5, 20.0], "floor": [13.0]})
     found.starving["again100"] = [1.5]
     found.queued["again100"] = [1.5, 3.5]
     verdicts = {budget.text: budget.verdict for budget in results.budgets(found)}
@@ -55,7 +55,7 @@ def test_budgets_are_ratios_of_medians() -> None:
         "fresh host / floor": "not measured",
         "8 fresh hosts / floor": "not measured",
         "run again on 8 hosts / floor": "not measured",
-        "run again: 100 hosts / 8 of them": "met",
+        "run again: 100 hosts / 8 of them (the floor: 13 times)": "met",
         "the controller's memory with 100 hosts": "met",
         "100 hosts: the slowest / the median host, from its connection on": "met",
         "100 hosts: the slowest / the median host, from its turn on": "**not met**",
@@ -89,7 +89,7 @@ def test_a_host_that_waits_while_others_have_their_turns_is_slow() -> None:
 def test_what_is_measured_again_replaces_only_its_own(tmp_path: Path) -> None:
     kept = _figures(again={"rackhand": [1.0], "cold": [0.5]}, again100={"rackhand": [25.0]})
     kept.starving["again100"] = [1.5]
-    kept.growth["again100"] = [11.5]
+    kept.growth["rackhand"] = [11.5]
     for scenario in ("again", "again100"):
         kept.made[scenario] = Made(date="2026-01-02", load=0.5)
     store.write(kept, tmp_path / "figures.json")
