@@ -128,6 +128,7 @@ def page(results: Results, tools: Sequence[Tool]) -> str:
             "\n## Budgets\n",
             "| what | budget | figure | |\n|---|---|---|---|",
             *(budget.row() for budget in budgets(results)),
+            *_alone(results),
             "\n## All figures\n",
             "| scenario | tool | turns | median, s | range, s | times Rackhand | CPU, s | memory, MB |",
             "|---|---|---|---|---|---|---|---|",
@@ -144,6 +145,17 @@ def page(results: Results, tools: Sequence[Tool]) -> str:
             "",
         ]
     )
+
+
+def _alone(results: Results) -> Iterator[str]:
+    """What 100 hosts take, compared with 8 that have the machine for themselves: no budget, but to be known."""
+    seconds = [results.seconds(f"again{hosts}", tool) for tool in ("rackhand", "floor") for hosts in (100, 8)]
+    own, own8, floor, floor8 = (one or 0.0 for one in seconds)
+    if all(seconds):
+        yield (
+            f"\nCompared with 8 hosts that have the machine for themselves, 100 take {_number(own / own8, 'times')} as "
+            f"long; with the floor, {_number(floor / floor8, 'times')}."
+        )
 
 
 def _rows(results: Results) -> Iterable[str]:

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from rackhand.agent.plan import Plan
 from rackhand.agent.resource import Resource
-from rackhand.agent.system import System, ends_with
+from rackhand.agent.system import System, ends_with_this
 
 #: Kinds that may stand between, because nothing that begins early needs anything of them. What else stands there, say a
 #: file of a user's own role, may be there for its sake.
@@ -65,7 +65,7 @@ class Ahead:
     def _begin(self, resources: list[Resource]) -> None:
         if not resources:
             return
-        tie = ends_with(os.getpid())
+        tie = ends_with_this()
         self._done, done = os.pipe()
         try:
             child = os.fork()

@@ -62,7 +62,7 @@ class System:
                 timeout=timeout,
                 user=user,
                 cwd=cwd,
-                preexec_fn=ends_with(os.getpid()) if tied else None,
+                preexec_fn=ends_with_this() if tied else None,
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
@@ -118,12 +118,13 @@ class System:
         self._units = {}
 
 
-def ends_with(parent: int) -> Callable[[], None]:
+def ends_with_this() -> Callable[[], None]:
     """To be called in a child process of this one, which is then killed when the thread that has made it ends. All that
     may wait for another thread, which the child does not have, is done here."""
     import ctypes
 
     pr_set_pdeathsig = 1
+    parent = os.getpid()
     tie = functools.partial(ctypes.CDLL(None).prctl, pr_set_pdeathsig, int(signal.SIGKILL))
 
     def end_with_it() -> None:

@@ -20,6 +20,7 @@ from rackhand.agent.plan import Plan
 from rackhand.agent.resource import Resource, ResourceError, State
 from rackhand.agent.resources import Directory, File
 from rackhand.agent.system import System
+from tests.agent.test_system import ends
 
 #: Seconds after which something is taken not to come.
 PATIENCE = 20
@@ -117,19 +118,6 @@ def carry_out(folder: Path, *resources: Resource) -> Outcome:
         os.close(writing)
 
 
-def ended(pid: int) -> bool:
-    """Whether a process is no more, or only its name is left."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except OSError:
-            return True
-        time.sleep(0.01)
-    return False
-
-
 def test_it_begins_beside_what_waits(tmp_path: Path) -> None:
     outcome = carry_out(tmp_path, Wait(until="two.begun"), Mark(mark="one"), Mark(mark="two"))
     assert (outcome.reason, outcome.changed) == (None, 3)
@@ -180,7 +168,7 @@ def test_what_fails_has_its_turn_all_the_same(tmp_path: Path) -> None:
 def test_it_ends_with_a_run_that_fails(tmp_path: Path) -> None:
     outcome = carry_out(tmp_path, Wait(until="one.begun", breaks=True), Mark(mark="one", hangs=True))
     assert outcome.reason == "wait:one.begun: broke"
-    assert ended(int((tmp_path / "one.begun").read_text()))
+    assert ends(int((tmp_path / "one.begun").read_text()), within=PATIENCE)
     assert (tmp_path / "one.abandoned").exists()
 
 
@@ -192,7 +180,7 @@ def test_it_ends_when_the_agent_is_killed(tmp_path: Path) -> None:
             agent.kill()
     begun = int((tmp_path / "one.begun").read_text())
     try:
-        assert ended(begun)
+        assert ends(begun, within=PATIENCE)
     except AssertionError:
         os.kill(begun, signal.SIGKILL)
         pytest.fail("it went on alone")

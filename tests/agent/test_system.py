@@ -29,13 +29,13 @@ def test_a_tied_command_ends_with_the_agent(tmp_path: Path, tied: str) -> None:
     agent.kill()
     agent.wait()
     try:
-        assert _ends(command, within=10 if tied else 0.5) == bool(tied)
+        assert ends(command, within=10 if tied else 0.5) == bool(tied)
     finally:
         if not tied:
             os.kill(command, signal.SIGKILL)
 
 
-def _ends(pid: int, within: float) -> bool:
+def ends(pid: int, within: float) -> bool:
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         try:

@@ -41,18 +41,17 @@ class Halt:
 
     def event(self, event: str, fields: dict[str, Any]) -> None:
         """Before the agent tells of something."""
+        self._process = os.getpid()
         if event == "begin":
             self._inside = None
             self._pass(f"before {fields['id']}")
             self._inside = fields["id"]
-            self._process = os.getpid()
         elif event == "resource":
             self._inside = None
             self._note(f"changed {plain(fields['id'])}" if fields["status"] == "changed" else "")
         elif event == "need":
             self._pass("before the data is asked for")
             self._inside = "data"
-            self._process = os.getpid()
         elif event == "end":
             self._inside = None
             self._pass("before end")

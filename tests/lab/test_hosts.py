@@ -152,7 +152,7 @@ def test_provision_leaves_what_is_deployed_alone(site: Site, pair: tuple[LabHost
     assert [(served(host), host.run(processes).stdout) for host in pair] == before
 
 
-# Without Python
+# While apt installs
 
 
 #: Holds the lock of dpkg until it is told to let go, and listens where it never answers.
@@ -237,6 +237,9 @@ def hold(host: LabHost) -> None:
 def until(host: LabHost, test: str, within: int = 60) -> None:
     """Waits until a test of the shell is true, for so many seconds at most."""
     host.run(["timeout", str(within), "sh", "-c", f"until {test}; do sleep 0.05; done"])
+
+
+# Without Python
 
 
 def test_a_host_without_python(lab: Lab, tmp_path: Path) -> None:
