@@ -92,7 +92,8 @@ class Fleet:
                 except queue.Empty:
                     continue
                 if event["event"] != "left":
-                    yield self._heard(event)
+                    if not self._left_alone(event):
+                        yield self._heard(event)
                     continue
                 host = event["host"]
                 self._working.discard(host)
@@ -167,6 +168,12 @@ class Fleet:
         """After an interrupt, hosts that are still being connected to are not waited for: nothing has been asked of
         them. Those with a conversation are."""
         return self._open is not None and not self._open & self._working and self._events.empty()
+
+    def _left_alone(self, event: Event) -> bool:
+        """Whether this is only how connecting to a host failed after an interrupt: that ends the programs which a
+        connection is made with, too."""
+        failed = event["event"] in ("unreachable", "error")
+        return failed and self._cancelled and self._report.hosts[event["host"]].phase == "connecting"
 
     def tell(self, event: Event) -> None:
         """Adds an event of the controller's own. Safe to call from a signal handler."""

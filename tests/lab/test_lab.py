@@ -188,9 +188,10 @@ def test_a_host_sees_its_cores_its_cpu_quota_and_its_memory_limit(new_lab: NewLa
     assert host.run(unit).stdout == f"{64 * 2**20}\n"
 
 
-def test_down_gives_the_machine_back_as_it_was() -> None:
+def test_down_gives_the_machine_back_as_it_was(tmp_path: Path) -> None:
     """Mounts, addresses, nftables, forwarding, control groups, processes: all as before. Asked in a network and mount
-    namespace of the test's own, where no other lab keeps forwarding and systemd-nspawn's folder in use."""
+    namespace of the test's own, where no other lab keeps forwarding and systemd-nspawn's folder in use: the folder is
+    one of its own, too, as removing one takes what is mounted there from every namespace."""
     script = f"""
 import os, subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -218,9 +219,9 @@ assert not lab.folder.exists()
 lab.down()
 print("clean")
 """
-    alone = "umount --lazy /run/systemd/nspawn; rmdir /run/systemd/nspawn;"
+    alone = 'umount --lazy /run/systemd/nspawn; mount --bind "$1" /run/systemd; shift;'
     alone += 'echo 0 > /proc/sys/net/ipv4/ip_forward; exec "$@"'
-    command = ["unshare", "--mount", "--net", "sh", "-c", alone, "sh", sys.executable, "-c", script]
+    command = ["unshare", "--mount", "--net", "sh", "-c", alone, "sh", str(tmp_path), sys.executable, "-c", script]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.stdout == "clean\n", done.stderr
 

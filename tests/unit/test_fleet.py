@@ -65,10 +65,12 @@ def run(
     ends: Mapping[str, Event] | None = None,
     changing: str = "",
     silent: str = "",
+    interrupt: str | None = None,
     forks: int = 20,
     **pace: Any,
 ) -> tuple[list[str], list[Event]]:
-    """In which order hosts were begun, and what was told. Silent hosts end once all others have."""
+    """In which order hosts were begun, and what was told. Silent hosts end once all others have. The interrupt comes
+    once this host is being connected to."""
     script = Script(ends or {}, tuple(changing), tuple(silent))
 
     def crew(jobs: object, forks: object, scheduler: object, tell: Callable[[Event], object], blob: object) -> Script:
@@ -81,6 +83,8 @@ def run(
     told = []
     for event in fleet_:
         told.append(event)
+        if event["event"] == "connecting" and event["host"] == interrupt:
+            fleet_.cancel()
         others = sum(each["event"] in ("end", "unreachable") for each in told)
         if others == len(names) - len(silent) and script.waiting:
             for end in script.waiting:
@@ -180,3 +184,14 @@ def test_what_takes_long_is_told_while_it_does(monkeypatch: pytest.MonkeyPatch) 
             script.waiting.append(lambda: None)
             break
     assert [event["step"] for event in still] == ["packages:apt", "packages:apt"]
+
+
+def test_how_connecting_fails_after_an_interrupt_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interrupt may have ended a program that it needs. What came before it is told."""
+    begun, told = run(monkeypatch, "abc", ends={"a": GONE, "b": GONE}, interrupt="b", forks=1)
+    assert begun == list("ab")
+    assert [(event["event"], event["host"]) for event in told] == [
+        ("connecting", "a"),
+        ("unreachable", "a"),
+        ("connecting", "b"),
+    ]
