@@ -26,11 +26,10 @@ DELAY = 0.025
 
 #: From so many hosts on, a slow tool has one turn.
 MANY = 32
-#: The scenario in which some of many hosts are asked before all are, and how many.
-GROWTH, FEW = "growth", 8
 
 _BATCH = 10  # hosts that boot at once
 _ROOM = 200  # hosts in the lab's network, without the few that are kept
+_REST = 60  # seconds for hosts to come to rest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +43,11 @@ class Made:
 @dataclass(frozen=True, kw_only=True)
 class Results:
     """What was measured: by scenario and tool, turn by turn. By scenario, in Rackhand's turns, how many times as long
-    as the median host the slowest took: `starving` from its connection on, `queued` from when its turn came. By tool,
-    how many times as long many hosts took as FEW of the same ones: `growth`."""
+    as the median host the slowest took: `starving` from its connection on, `queued` from when its turn came."""
 
     turns: dict[str, dict[str, list[Taken]]] = field(default_factory=dict)
     starving: dict[str, list[float]] = field(default_factory=dict)
     queued: dict[str, list[float]] = field(default_factory=dict)
-    growth: dict[str, list[float]] = field(default_factory=dict)
     made: dict[str, Made] = field(default_factory=dict)
 
     def begin(self, scenario: str) -> None:
@@ -58,8 +55,6 @@ class Results:
         self.turns.pop(scenario, None)
         self.starving.pop(scenario, None)
         self.queued.pop(scenario, None)
-        if scenario == GROWTH:
-            self.growth.clear()
         self.made[scenario] = Made(date=time.strftime("%Y-%m-%d", time.gmtime()), load=round(os.getloadavg()[0], 1))
 
     def add(self, scenario: str, tool: str, turn: Taken) -> None:
@@ -90,7 +85,6 @@ class Bench:
     def run(self, scenario: "Scenario", tools: Sequence[Tool], rounds: int) -> None:
         """Measures a scenario; the tools take turns, and each is the first as often as the others."""
         tools = [*tools, Cold()] if scenario.cold else tools
-        tools = [tool for tool in tools if scenario.tools is None or tool.name in scenario.tools]
         self.results.begin(scenario.name)
         for turn in range(rounds):
             first = turn % len(tools)
@@ -109,7 +103,8 @@ class Bench:
         return self._kept[name]
 
     def done(self, site: Site, command: Command) -> Taken:
-        """Runs a command, after which the site's hosts must serve it."""
+        """Runs a command on hosts that have come to rest, after which the site's hosts must serve it."""
+        _rest(site.hosts)
         measured = taken(command)
         site.check()
         return measured
@@ -186,7 +181,7 @@ class Bench:
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """`cold`: the floor under tools in Python has its turns too. `workers` of each application; by default as many as
-    each tool finds right for the host. `tools`: the names of those that it is about, if not all."""
+    each tool finds right for the host."""
 
     name: str
     title: str
@@ -194,7 +189,6 @@ class Scenario:
     hosts: int = 1
     cold: bool = False
     workers: int | None = None
-    tools: tuple[str, ...] | None = None
 
 
 def _again(bench: Bench, tool: Tool, _: Scenario) -> Taken:
@@ -243,22 +237,9 @@ def _fleet(bench: Bench, tool: Tool, scenario: Scenario) -> Taken:
     with bench.fleet(tool, scenario.hosts, scenario.workers) as site:
         measured = bench.done_nothing(site, tool)
         if isinstance(tool, Rackhand):
-            events = _last_run()
+            events = _run_on(site.hosts)
             bench.results.starving.setdefault(scenario.name, []).append(starving(events))
             bench.results.queued.setdefault(scenario.name, []).append(queued(events, Options.forks))
-        return measured
-
-
-def _growth(bench: Bench, tool: Tool, scenario: Scenario) -> Taken:
-    """First some hosts of a fleet while the others run, which share the machine's cores; then all."""
-    with bench.fleet(tool, scenario.hosts, scenario.workers) as site:
-        everybody, site.hosts = site.hosts, site.hosts[:FEW]
-        site.write()
-        few = bench.done_nothing(site, tool)
-        site.hosts = everybody
-        site.write()
-        measured = bench.done_nothing(site, tool)
-        bench.results.growth.setdefault(tool.name, []).append(measured.seconds / few.seconds)
         return measured
 
 
@@ -274,20 +255,17 @@ SCENARIOS = (
     Scenario(name="again8", title="Run again on 8 hosts", turn=_fleet, hosts=8),
     Scenario(name="again32", title="Run again on 32 hosts", turn=_fleet, hosts=32),
     Scenario(name="again100", title="Run again on 100 hosts", turn=_fleet, hosts=100, workers=1),
-    Scenario(
-        name=GROWTH,
-        title="Run again on 100 hosts after 8 of them",
-        turn=_growth,
-        hosts=100,
-        workers=1,
-        tools=("rackhand", "floor"),
-    ),
 )
 
 
-def _last_run() -> list[Event]:
-    record = max((PROJECT / ".runs").glob("*.jsonl"))
-    return [json.loads(line) for line in record.read_text().splitlines()]
+def _run_on(hosts: Sequence[LabHost]) -> list[Event]:
+    """The record of the last run on these hosts."""
+    names = {host.name for host in hosts}
+    for record in sorted((PROJECT / ".runs").glob("*.jsonl"), reverse=True):
+        events: list[Event] = [json.loads(line) for line in record.read_text().splitlines()]
+        if names == set(events[0]["hosts"]):
+            return events
+    raise NotServedError(f"no run on {', '.join(sorted(names))} is on record")
 
 
 def starving(events: Sequence[Event]) -> float:
@@ -311,6 +289,23 @@ def _ended(events: Sequence[Event]) -> dict[str, float]:
 
 def _slowest_to_median(seconds: Sequence[float]) -> float:
     return max(seconds) / statistics.median(seconds)
+
+
+def _rest(hosts: Sequence[LabHost]) -> None:
+    """Returns once a login costs all hosts the same. For a user's first one systemd starts a manager of that user's
+    units, a fifth of what a run with nothing to do costs a host, and ends it 10 s after the last one
+    (UserStopDelaySec in logind.conf). Raises NotServedError."""
+    with ThreadPoolExecutor(max_workers=_BATCH) as pool:
+        list(pool.map(_rested, hosts))
+
+
+def _rested(host: LabHost) -> None:
+    deadline = time.monotonic() + _REST
+    managers = ["systemctl", "list-units", "--no-legend", "--state=active,activating,deactivating", "user@*.service"]
+    while host.run(managers).stdout:
+        if time.monotonic() > deadline:
+            raise NotServedError(f"{host.name}: somebody is still logged in after {_REST} s")
+        time.sleep(0.5)
 
 
 def _copy(root: Path, folder: Path) -> None:

@@ -10,7 +10,7 @@ _ORDER = ("rackhand", "cold", "floor", "pyinfra", "ansible")
 
 def svg(results: Results) -> str:
     """The picture."""
-    shown = [scenario for scenario in SCENARIOS if scenario.tools is None and results.turns.get(scenario.name)]
+    shown = [scenario for scenario in SCENARIOS if results.turns.get(scenario.name)]
     about = "Seconds for the same job, and how many times Rackhand's. Each scenario has a scale of its own, from zero"
     panels = [_panel(results, scenario) for scenario in shown]
     return bars.svg(about, "Shorter is better.", panels, names=62, texts=112)
