@@ -26,6 +26,8 @@ DELAY = 0.025
 
 #: From so many hosts on, a slow tool has one turn.
 MANY = 32
+#: The scenario in which a part of the hosts is asked as well, to see how the time grows, and how many these are.
+HUNDRED, PART = "again100", 8
 
 _BATCH = 10  # hosts that boot at once
 _ROOM = 200  # hosts in the lab's network, without the few that are kept
@@ -43,11 +45,13 @@ class Made:
 @dataclass(frozen=True, kw_only=True)
 class Results:
     """What was measured: by scenario and tool, turn by turn. By scenario, in Rackhand's turns, how many times as long
-    as the median host the slowest took: `starving` from its connection on, `queued` from when its turn came."""
+    as the median host the slowest took: `starving` from its connection on, `queued` from when its turn came. By tool,
+    how many times as long many hosts took as PART of the same ones: `growth`."""
 
     turns: dict[str, dict[str, list[Taken]]] = field(default_factory=dict)
     starving: dict[str, list[float]] = field(default_factory=dict)
     queued: dict[str, list[float]] = field(default_factory=dict)
+    growth: dict[str, list[float]] = field(default_factory=dict)
     made: dict[str, Made] = field(default_factory=dict)
 
     def begin(self, scenario: str) -> None:
@@ -55,6 +59,8 @@ class Results:
         self.turns.pop(scenario, None)
         self.starving.pop(scenario, None)
         self.queued.pop(scenario, None)
+        if scenario == HUNDRED:
+            self.growth.clear()
         self.made[scenario] = Made(date=time.strftime("%Y-%m-%d", time.gmtime()), load=round(os.getloadavg()[0], 1))
 
     def add(self, scenario: str, tool: str, turn: Taken) -> None:
@@ -240,6 +246,11 @@ def _fleet(bench: Bench, tool: Tool, scenario: Scenario) -> Taken:
             events = _run_on(site.hosts)
             bench.results.starving.setdefault(scenario.name, []).append(starving(events))
             bench.results.queued.setdefault(scenario.name, []).append(queued(events, Options.forks))
+        if scenario.name == HUNDRED:
+            # All hosts run, as before: what they take of the machine's cores is no growth of the tool's.
+            site.narrow(PART)
+            part = bench.done_nothing(site, tool)
+            bench.results.growth.setdefault(tool.name, []).append(measured.seconds / part.seconds)
         return measured
 
 
@@ -254,7 +265,7 @@ SCENARIOS = (
     Scenario(name="fresh8", title="8 fresh hosts", turn=_fresh, hosts=8),
     Scenario(name="again8", title="Run again on 8 hosts", turn=_fleet, hosts=8),
     Scenario(name="again32", title="Run again on 32 hosts", turn=_fleet, hosts=32),
-    Scenario(name="again100", title="Run again on 100 hosts", turn=_fleet, hosts=100, workers=1),
+    Scenario(name=HUNDRED, title="Run again on 100 hosts", turn=_fleet, hosts=100, workers=1),
 )
 
 

@@ -81,6 +81,11 @@ class Site:
         """What a user types to mean all of its hosts."""
         return self.hosts[0].name if len(self.hosts) == 1 else "all"
 
+    def narrow(self, count: int) -> None:
+        """From now on it is so many of its hosts."""
+        self.hosts = self.hosts[:count]
+        self.write()
+
     def next_line(self) -> None:
         """Changes one line of the code, to what it has never been."""
         self._line_before, self._line = self._line, next(self._lines)

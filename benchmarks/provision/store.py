@@ -19,7 +19,8 @@ def read(path: Path) -> Results:
     }
     made = {scenario: Made(**one) for scenario, one in kept["made"].items()}
     # Results that are older than a figure do not have it.
-    return Results(turns=turns, starving=kept["starving"], queued=kept.get("queued", {}), made=made)
+    later = {figure: kept.get(figure, {}) for figure in ("queued", "growth")}
+    return Results(turns=turns, starving=kept["starving"], made=made, **later)
 
 
 def write(results: Results, path: Path) -> None:
