@@ -226,7 +226,7 @@ def test(_: Context, only: str | None = None) -> None:
         "scenario": "fresh, code, dependency or rollback; may be repeated (default: all)",
         "fault": "one by its name, as the table has it; may be repeated (default: all)",
         "out": "file for the table (default: benchmarks/FAULTS.md, when everything is run)",
-        "subset": "a few minutes instead of hours: every fault at least once",
+        "subset": "a few minutes instead of an hour: every fault at least once",
         "hosts": "how many lab hosts at once",
     },
     auto_shortflags=False,

@@ -28,7 +28,7 @@ within one run mean anything: machines differ, and drift.
   the machine's cache before are not in it.
 - *floor* is a hand-written, idempotent shell script, piped through OpenSSH. Like the peers, it restarts services, so
   requests are lost when it deploys; Rackhand starts the new release beside the old one, and asks for its health first.
-- *cold* is a new Python process that connects with Fabric and runs `true`: what any tool in Python has to take.
+- *cold* is a new Python process that connects with Fabric and runs `true`: what any tool that uses Fabric has to take.
 - All tools get the same files: the applications of this repository, with pinned requirements. For the peers and the
   floor they are in [`provision/`](provision/). Neither has a notion of a rollback: there, the line before is deployed.
 - Hosts of *run again* on several are copies of one on which the tool had deployed, newly booted. On 32 and more,

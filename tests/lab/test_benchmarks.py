@@ -2,19 +2,20 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.provision import results
-from benchmarks.provision.bench import SCENARIOS, Bench, Results
+from benchmarks.provision.bench import HUNDRED, SCENARIOS, Bench, Results
 from benchmarks.provision.measure import Command, FailedError, taken
 from benchmarks.provision.site import NotServedError
 from benchmarks.provision.tools import Floor, Rackhand
 from rackhand.lab import Lab
 from rackhand.lab.cgroup import Cgroup
 
-AGAIN = next(scenario for scenario in SCENARIOS if scenario.name == "again")
+NAMED = {scenario.name: scenario for scenario in SCENARIOS}
 TOOLS = (Rackhand(), Floor())
 
 
@@ -22,7 +23,7 @@ TOOLS = (Rackhand(), Floor())
 def bench(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """After one round of running again."""
     bench = Bench(lab, tmp_path_factory.mktemp("bench"), Results())
-    bench.run(AGAIN, TOOLS, rounds=1)
+    bench.run(NAMED["again"], TOOLS, rounds=1)
     yield bench
     for tool in TOOLS:
         for host in bench.kept(tool).hosts:
@@ -35,6 +36,31 @@ def test_every_tool_has_its_turn(bench: Bench) -> None:
         assert min(turn.seconds, turn.cpu, turn.memory) > 0
     page = results.page(bench.results, TOOLS)
     assert page.count("| Run again, nothing changed |") == 4  # when it was measured, too
+
+
+@pytest.mark.parametrize("name", ["far", "rollback"])
+def test_a_scenario_is_measured(bench: Bench, name: str) -> None:
+    bench.run(NAMED[name], TOOLS, rounds=1)
+    assert {"rackhand", "floor"} <= set(bench.results.turns[name])
+
+
+def test_many_hosts_are_measured_and_a_part_of_them(bench: Bench) -> None:
+    """Two will do."""
+    bench.run(replace(NAMED[HUNDRED], hosts=2), [Rackhand()], rounds=1)
+    (growth,) = bench.results.growth["rackhand"]
+    (starving,), (queued,) = bench.results.starving[HUNDRED], bench.results.queued[HUNDRED]
+    assert growth > 0
+    assert 2 > min(starving, queued) >= 1
+
+
+def test_a_turn_begins_when_nobody_is_logged_in(bench: Bench) -> None:
+    site = bench.kept(Rackhand())
+    (host,) = site.hosts
+    bench.done(site, Rackhand().deploy(site))
+    manager = ["systemctl", "is-active", "user@0.service"]
+    assert host.run(manager, check=False).stdout == "active\n"
+    bench.done(site, Command(arguments=["true"], folder=site.folder))
+    assert host.run(manager, check=False).stdout == "inactive\n"
 
 
 def test_a_tool_that_does_not_serve_what_was_changed_is_noticed(bench: Bench) -> None:

@@ -1,4 +1,5 @@
-"""How often a run waits for an answer of its host: over a far network, that is what it takes."""
+"""How often a run waits for an answer of its host, which is what it takes over a far network; and how many programs it
+starts there."""
 
 import contextlib
 import select
@@ -96,3 +97,26 @@ def test_a_run_makes_so_many_round_trips_whatever_it_looks_at(site: Site, host: 
     resources = with_applications(site, count)
     assert resources >= 10 + 6 * count
     assert round_trips(site, host) == ROUND_TRIPS
+
+
+def programs(site: Site, host: LabHost) -> int:
+    """How many processes and threads the host has begun from before a run that finds all as wanted until after it. The
+    fewest of some: the host does things of its own."""
+
+    def last() -> int:
+        return int(host.run(["cat", "/proc/loadavg"]).stdout.split()[-1])
+
+    found = []
+    for _ in range(4):
+        before = last()
+        assert not site.deploy(host.name).resources("changed")
+        found.append(last() - before)
+    return min(found)
+
+
+def test_a_run_starts_so_many_programs_whatever_it_looks_at(site: Site, host: LabHost) -> None:
+    """Packages and units are asked for once for all."""
+    few = with_applications(site, 1)
+    started = programs(site, host)
+    assert with_applications(site, 6) >= few + 20
+    assert programs(site, host) == started

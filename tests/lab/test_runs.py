@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -99,6 +100,32 @@ def served(host: LabHost) -> str:
     answer = httpx.get(f"http://{host.address}/one/", timeout=10)
     assert answer.status_code == 200
     return f"instance:one/{answer.text}"
+
+
+# Where the time goes
+
+
+def test_a_profile_has_the_time_of_each_step(lab: Lab, host: LabHost, tmp_path: Path) -> None:
+    """After the report, beside what the host did: of the run, of the connection, and of each resource that took any."""
+    site = small(tmp_path, lab, host)
+    site.variables["apps"]["one"]["env"] = {"TEXT": str(tmp_path)}
+    site.write()
+    result = site.deploy(HOST, "--profile")
+    steps: dict[tuple[str, str], list[float]] = {}
+    for line in result.err.splitlines()[1:]:
+        name, step, *seconds = re.split(r"\s{2,}", line.strip())
+        steps[name, step] = [float(one) for one in seconds]
+    begun = ("connecting", "starting the agent", "facts", "planning", "sending the plan", "sending data")
+    assert [step for step in steps if step[1] in ("start-up", "inventory", "all hosts", *begun)] == [
+        *(("-", step) for step in ("start-up", "inventory")),
+        *((HOST, step) for step in begun),
+        ("-", "all hosts"),
+    ]
+    ((_, instance),) = (step for step in steps if step[1].startswith("prepare: instance:one/"))
+    whole, check, apply, recheck = steps[HOST, instance]
+    assert apply > check > 0
+    assert whole == pytest.approx(check + apply + recheck, abs=0.1)
+    assert sum(own[0] for (name, _), own in steps.items() if name == HOST) <= steps["-", "all hosts"][0]
 
 
 # Runs that wait

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rackhand import fleet
+from rackhand import fleet, processes
 from rackhand.conversation import Event
 from rackhand.fleet import Fleet
 from rackhand.job import Job
@@ -195,3 +195,27 @@ def test_how_connecting_fails_after_an_interrupt_is_not_told(monkeypatch: pytest
         ("unreachable", "a"),
         ("connecting", "b"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "cores", "forks", "crew"),
+    [
+        (39, 8, 20, "threads"),
+        (40, 8, 20, "2 processes"),
+        (100, 8, 20, "5 processes"),
+        (100, 2, 20, "2 processes"),
+        (100, 1, 20, "threads"),
+        (100, 8, 3, "3 processes"),
+        (100, 8, 1, "threads"),
+    ],
+)
+def test_processes_do_the_work_when_it_would_keep_a_core_busy(
+    monkeypatch: pytest.MonkeyPatch, hosts: int, cores: int, forks: int, crew: str
+) -> None:
+    """One for every twenty hosts, and no more than there are cores or may be worked on at once."""
+    chosen = ["threads"]
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setattr(processes, "Processes", lambda count, tell, blob: chosen.append(f"{count} processes"))
+    jobs = [Job(host=settings(f"h{n}"), work=lambda host, conversation, blob: iter(())) for n in range(hosts)]
+    Fleet(jobs, rollout=Rollout.of([job.host.name for job in jobs], Pace()), forks=forks)
+    assert chosen[-1] == crew
