@@ -1,6 +1,7 @@
 """A host's control group, in whichever layout this machine has: it holds the host's processes and their limits."""
 
 import contextlib
+import itertools
 import os
 import signal
 import time
@@ -64,7 +65,9 @@ class Cgroup:
 
     def init(self) -> int | None:
         """The process that is number 1 inside the container."""
-        for pid in self.processes():
+        # A list that is made while others come has room for as many as there were before, in the first version of
+        # control groups, and may lack any (`pidlist_array_load` in the kernel's kernel/cgroup/cgroup-v1.c).
+        for pid in itertools.chain.from_iterable(self.processes() for _ in range(3)):
             status = _read(Path("/proc", str(pid), "status"))
             numbers = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
             if len(numbers) == 2 and numbers[1] == "1":

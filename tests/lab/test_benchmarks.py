@@ -38,12 +38,6 @@ def test_every_tool_has_its_turn(bench: Bench) -> None:
     assert page.count("| Run again, nothing changed |") == 4  # when it was measured, too
 
 
-@pytest.mark.parametrize("name", ["far", "rollback"])
-def test_a_scenario_is_measured(bench: Bench, name: str) -> None:
-    bench.run(NAMED[name], TOOLS, rounds=1)
-    assert {"rackhand", "floor"} <= set(bench.results.turns[name])
-
-
 def test_many_hosts_are_measured_and_a_part_of_them(bench: Bench) -> None:
     """Two will do."""
     bench.run(replace(NAMED[HUNDRED], hosts=2), [Rackhand()], rounds=1)
@@ -85,6 +79,12 @@ def test_a_run_again_that_changes_something_is_noticed(bench: Bench) -> None:
     site.next_line()
     with pytest.raises(NotServedError, match="rackhand should have changed nothing"):
         bench.done_nothing(site, Rackhand())
+
+
+@pytest.mark.parametrize("name", ["far", "rollback"])
+def test_a_scenario_is_measured(bench: Bench, name: str) -> None:
+    bench.run(NAMED[name], TOOLS, rounds=1)
+    assert {"rackhand", "floor"} <= set(bench.results.turns[name])
 
 
 def test_a_command_is_measured_with_all_that_it_starts(tmp_path: Path) -> None:

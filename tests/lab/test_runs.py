@@ -123,7 +123,7 @@ def test_a_profile_has_the_time_of_each_step(lab: Lab, host: LabHost, tmp_path: 
     ]
     ((_, instance),) = (step for step in steps if step[1].startswith("prepare: instance:one/"))
     whole, check, apply, recheck = steps[HOST, instance]
-    assert apply > check > 0
+    assert apply > check + recheck
     assert whole == pytest.approx(check + apply + recheck, abs=0.1)
     assert sum(own[0] for (name, _), own in steps.items() if name == HOST) <= steps["-", "all hosts"][0]
 
