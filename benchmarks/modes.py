@@ -129,7 +129,7 @@ class Bench:
         else:
             command = serving.wrk(f"http://{where}/{app}{load.path}", concurrency, seconds)
         found = json.loads(self.client.run(command).stdout.splitlines()[-1])
-        return Sample(**found, cpu=0.0)
+        return Sample(**found, cpu=0.0, memory=0.0)
 
     def _settle(self) -> None:
         """Waits until the host has nothing to do: workers answer what a load has left with them though nobody hears it,

@@ -35,5 +35,6 @@ def test_rows_and_errors(lab: Lab, tmp_path: Path) -> None:
         assert sample.requests > 0, row.name
         assert 0 < sample.p50 <= sample.p99
         assert sample.cpu > 0
+        assert sample.memory > 10e6
     assert f"| JSON GET, Flask | tutorial | {why['JSON GET, Flask']} |" in serving.report(bench, results, 2)
     assert all(min(values) > 10e6 for values in results.memory.values())

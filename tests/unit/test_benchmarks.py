@@ -207,33 +207,37 @@ def test_a_far_server_is_late_and_loses_nothing() -> None:
     assert received == sent
 
 
+def _sample(requests: int, **other: Any) -> Sample:
+    figures = {"seconds": 1.0, "p50": 0.1, "p99": 0.2, "errors": 0, "cpu": 0.01, "memory": 1e8}
+    return Sample(requests=requests, **{**figures, **other})
+
+
 def _served() -> serving.Results:
     """Rackhand answers half more requests; all else is as the other's."""
     found = serving.Results()
     for row in ROWS:
         for side in (OURS, row.against):
             count = 150 if side == OURS else 100
-            found.samples[row.name, side] = [Sample(requests=count, seconds=1.0, p50=0.1, p99=0.2, errors=0, cpu=0.01)]
+            found.samples[row.name, side] = [_sample(count)]
     for app in FRAMEWORKS:
         found.memory |= {(app, side): [1e8] for side in (OURS, THEIRS)}
     return found
 
 
 def test_what_is_worse_served_than_by_hand_is_named() -> None:
-    """With how much worse, and why if that is known; less than noise is not. Aims are of requests and memory."""
+    """With how much worse, and why if that is known; less than noise is not. Aims are of requests, and of the memory
+    after all loads."""
     found = _served()
     assert (found.verdict(), [*found.missed()]) == ("Nothing is worse than the other's by more than 5%.", [])
-    found.samples["JSON GET, Flask", OURS] = [Sample(requests=94, seconds=1.0, p50=0.104, p99=0.22, errors=0, cpu=0.01)]
-    found.samples["5 ms of work, Flask", DIRECT] = [
-        Sample(requests=160, seconds=1.0, p50=0.1, p99=0.2, errors=0, cpu=0.009)
-    ]
-    found.samples["JSON GET, FastAPI", THEIRS] = [
-        Sample(requests=100, seconds=1.0, p50=0.01, p99=0.02, errors=3, cpu=0.01)
-    ]
+    found.samples["JSON GET, Flask", OURS] = [_sample(94, p50=0.104, p99=0.22)]
+    found.samples["upload of 1 MB, Flask", OURS] = [_sample(150, memory=1.07e8)]
+    found.samples["5 ms of work, Flask", DIRECT] = [_sample(160, cpu=0.009, memory=0.9e8)]
+    found.samples["JSON GET, FastAPI", THEIRS] = [_sample(100, p50=0.01, p99=0.02, errors=3)]
     found.memory["fast", OURS] = [1.2e8]
     assert [(name, figure, round(times, 2)) for name, figure, times in found.worse()] == [
         ("JSON GET, Flask", "requests/s", 0.94),
         ("JSON GET, Flask", "p99", 1.1),
+        ("upload of 1 MB, Flask", "memory", 1.07),
         ("5 ms of work, Flask", "requests/s", 0.94),
         ("5 ms of work, Flask", "processor", 1.11),
         ("FastAPI", "memory", 1.2),
@@ -247,14 +251,25 @@ def test_what_is_worse_served_than_by_hand_is_named() -> None:
     ]
 
 
+def test_each_load_shows_the_memory_that_it_has_left() -> None:
+    """Of both sides; not where they are the same processes."""
+    found = _served()
+    found.samples["download of 1 MB, Flask", OURS] = [_sample(150, memory=each) for each in (51e6, 53e6, 90e6)]
+    found.samples["download of 1 MB, Flask", THEIRS] = [_sample(100, memory=each) for each in (61e6, 10e6, 62e6)]
+    rows = ([cell.strip() for cell in row.split("|")] for row in found.table().splitlines())
+    cells = {row[1]: row[-2] for row in rows}
+    assert cells[""] == "memory, MB"
+    assert cells["download of 1 MB, Flask"] == "53.0 / 61.0"
+    assert {cells[row.name] for row in ROWS if row.against == DIRECT} == {""}
+
+
 def _modes(errors: int = 0) -> modes.Results:
     """Each mode the faster the later it stands."""
     found = modes.Results()
     for number, mode in enumerate(MODES, start=1):
         for load in filter(lambda load: load.fits(mode), LOADS):
             for concurrency in CONCURRENCIES:
-                sample = Sample(requests=100 * number, seconds=1.0, p50=0.1, p99=0.2, errors=errors, cpu=0.0)
-                found.samples[mode.name, load.name, concurrency] = [sample]
+                found.samples[mode.name, load.name, concurrency] = [_sample(100 * number, errors=errors)]
         found.memory[mode.name] = [1e8]
         found.killed[mode.name] = [Outcome(back=1.5, answered=9, failed=number, gap=0.1)]
     return found
