@@ -426,6 +426,9 @@ contains what the rows before have left.
 
 *Its own socket*: the same instance, and so the same memory, asked on its unix socket without nginx, each request with a
 connection of its own.
+
+[How it works](../docs/how-it-works.md#what-was-measured) says where the limit of a small answer is, and what makes the
+difference to the tutorial.
 """
 
 
