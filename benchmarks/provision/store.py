@@ -1,9 +1,9 @@
 """Results between runs: a scenario that is measured again replaces what was kept of it, the others stay."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks import figures
 from benchmarks.provision.bench import Made, Results
 from benchmarks.provision.measure import Taken
 
@@ -12,11 +12,8 @@ def read(path: Path) -> Results:
     """What is kept there; nothing where there is no file."""
     if not path.exists():
         return Results()
-    kept = json.loads(path.read_text())
-    turns = {
-        scenario: {tool: [Taken(**turn) for turn in taken] for tool, taken in tools.items()}
-        for scenario, tools in kept["turns"].items()
-    }
+    kept = figures.read(path)
+    turns = figures.rounds(kept["turns"], Taken)
     made = {scenario: Made(**one) for scenario, one in kept["made"].items()}
     # Results that are older than a figure do not have it.
     later = {figure: kept.get(figure, {}) for figure in ("queued", "growth")}
@@ -31,4 +28,4 @@ def write(results: Results, path: Path) -> None:
             for turn in taken:
                 del turn["output"]
                 turn |= {"seconds": round(turn["seconds"], 3), "cpu": round(turn["cpu"], 3)}
-    path.write_text(json.dumps(kept, indent=1) + "\n")
+    figures.write(kept, path)
