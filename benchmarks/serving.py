@@ -10,11 +10,11 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import tutorial
+from benchmarks import figures, tutorial
 from rackhand import PROJECT
 from rackhand.agent import layout
 from rackhand.bundle import SERVER_REQUIREMENTS
@@ -22,7 +22,8 @@ from rackhand.errors import UserError
 from rackhand.lab import Lab, LabHost
 from tests.lab.site import Site
 
-RESULTS = PROJECT / "benchmarks" / "SERVING.md"
+#: Where results are kept; the figures themselves in a file of JSON beside the page.
+PAGE = PROJECT / "benchmarks" / "SERVING.md"
 APPS = PROJECT / "benchmarks" / "serving_apps"
 CLIENT = PROJECT / "benchmarks" / "load_client.py"
 
@@ -254,12 +255,12 @@ def cpu_seconds(host: LabHost) -> float:
     raise UserError(f"{host.name}: this machine does not count the time of its processor")
 
 
+@dataclass(kw_only=True)
 class Results:
-    """All samples, by row and side, and all memory, by application and side."""
+    """What was measured, one of each round: samples by row and side; bytes after all loads by application and side."""
 
-    def __init__(self) -> None:
-        self.samples: dict[tuple[str, str], list[Sample]] = {}
-        self.memory: dict[tuple[str, str], list[float]] = {}
+    samples: dict[str, dict[str, list[Sample]]] = field(default_factory=dict)
+    memory: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def note(self, row: Row, side: str, sample: Sample) -> None:
         print(
@@ -268,14 +269,14 @@ class Results:
             f"{sample.memory / 1e6:6.1f} MB" + (f"  {sample.errors} errors" if sample.errors else ""),
             flush=True,
         )
-        self.samples.setdefault((row.name, side), []).append(sample)
+        self.samples.setdefault(row.name, {}).setdefault(side, []).append(sample)
 
     def invalid(self, row: Row) -> str | None:
         """Why a row says nothing: errors are often answered faster than successes."""
         for side in (OURS, row.against):
-            if errors := sum(each.errors for each in self.samples[row.name, side]):
+            if errors := sum(each.errors for each in self.samples[row.name][side]):
                 return f"invalid: {errors} errors of {side}"
-            if not all(each.requests for each in self.samples[row.name, side]):
+            if not all(each.requests for each in self.samples[row.name][side]):
                 return f"invalid: {side} answered nothing within the time"
         return None
 
@@ -289,17 +290,17 @@ class Results:
 
     def _rates(self, row: Row) -> list[float]:
         """Of each round, Rackhand's part of the other's."""
-        ours, others = (self.samples[row.name, side] for side in (OURS, row.against))
+        ours, others = (self.samples[row.name][side] for side in (OURS, row.against))
         return [own.rate / other.rate for own, other in zip(ours, others, strict=True)]
 
     def _memories(self, app: str) -> list[float]:
-        ours, others = (self.memory[app, side] for side in (OURS, THEIRS))
+        ours, others = (self.memory[app][side] for side in (OURS, THEIRS))
         return [own / other for own, other in zip(ours, others, strict=True)]
 
     def _line(self, row: Row) -> str:
         if why := self.invalid(row):
             return f"| {row.name} | {row.against} | {why} | | | | | | | |"
-        ours, others = (self.samples[row.name, side] for side in (OURS, row.against))
+        ours, others = (self.samples[row.name][side] for side in (OURS, row.against))
         ratios = self._rates(row)
 
         def both(get: Callable[[Sample], float], form: str) -> list[str]:
@@ -320,7 +321,7 @@ class Results:
         ]
         for app, framework in FRAMEWORKS.items():
             ratios = self._memories(app)
-            middle = [f"{statistics.median(self.memory[app, side]) / 1e6:.1f}" for side in (OURS, THEIRS)]
+            middle = [f"{statistics.median(self.memory[app][side]) / 1e6:.1f}" for side in (OURS, THEIRS)]
             aim = f"≤ {1 + NOISE:.2f}: {'met' if statistics.median(ratios) <= 1 + NOISE else 'missed'}"
             lines.append(f"| {framework} | {middle[0]} | {middle[1]} | {_spread(ratios)} | {aim} |")
         return "\n".join(lines)
@@ -335,7 +336,7 @@ class Results:
                 yield row.name, "requests/s", rate
             for name, get in _costs(row).items():
                 ours, others = (
-                    statistics.median(map(get, self.samples[row.name, side])) for side in (OURS, row.against)
+                    statistics.median(map(get, self.samples[row.name][side])) for side in (OURS, row.against)
                 )
                 if ours / others > 1 + NOISE:
                     yield row.name, name, ours / others
@@ -355,16 +356,20 @@ class Results:
         head = f"Worse than the other's by more than {NOISE:.0%} (memory after all loads: in the worst round):\n"
         return "\n".join([head, *lines])
 
-    def missed(self) -> Iterator[str]:
+    def missed(self) -> Iterator[tuple[str, str, str]]:
         """The rows that say nothing, and those that miss their aim; then memory after all loads."""
         for row in ROWS:
             if why := self.invalid(row):
-                yield f"{row.name}: {why}"
+                yield row.name, "answers", why
             elif (rate := statistics.median(self._rates(row))) < row.aim:
-                yield f"{row.name}: {rate:.2f} instead of ≥ {row.aim:.2f}"
+                yield row.name, "requests/s", f"{rate:.2f} instead of ≥ {row.aim:.2f}"
         for app, framework in FRAMEWORKS.items():
             if (memory := statistics.median(self._memories(app))) > 1 + NOISE:
-                yield f"{framework}, memory: {memory:.2f} instead of ≤ {1 + NOISE:.2f}"
+                yield framework, "memory", f"{memory:.2f} instead of ≤ {1 + NOISE:.2f}"
+
+    def unexplained(self) -> list[str]:
+        """What is missed, and no reason is known."""
+        return [f"{name}, {figure}: {what}" for name, figure, what in self.missed() if (name, figure) not in _REASONS]
 
 
 def _costs(row: Row) -> dict[str, Callable[[Sample], float]]:
@@ -380,6 +385,17 @@ def _spread(ratios: list[float]) -> str:
     return f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
+def write(results: Results, path: Path) -> None:
+    """Keeps the figures."""
+    figures.write(asdict(results), path)
+
+
+def read(path: Path) -> Results:
+    """What is kept there. Raises FileNotFoundError."""
+    kept = figures.read(path)
+    return Results(samples=figures.rounds(kept["samples"], Sample), memory=kept["memory"])
+
+
 def measure(bench: Bench, rounds: int, seconds: int) -> Results:
     """Takes turns, after a first run of each that is not counted. How much memory a load leaves in a process differs
     from one start of it to the next, so each round has its own."""
@@ -393,12 +409,12 @@ def measure(bench: Bench, rounds: int, seconds: int) -> Results:
                 results.note(row, side, bench.sample(row, side, seconds))
         for app in FRAMEWORKS:
             for side in (OURS, THEIRS):
-                results.memory.setdefault((app, side), []).append(bench.memory(app, side))
+                results.memory.setdefault(app, {}).setdefault(side, []).append(bench.memory(app, side))
     return results
 
 
 def report(bench: Bench, results: Results, seconds: int) -> str:
-    rounds = len(results.memory["fast", OURS])
+    rounds = len(results.memory["fast"][OURS])
     versions = [pin for pins in SERVER_REQUIREMENTS.values() for pin in pins]
     versions += [(APPS / app / "requirements.txt").read_text().strip() for app in FRAMEWORKS]
     nginx = bench.host.run(["dpkg-query", "--show", "--showformat=${Version}", "nginx"]).stdout
@@ -443,8 +459,10 @@ def main(rounds: int, seconds: int, out: str | None) -> int:
     finally:
         lab.down()
     print(text)
-    Path(out or RESULTS).write_text(text, encoding="utf-8")
+    page = Path(out) if out else PAGE
+    page.write_text(text, encoding="utf-8")
+    write(results, page.with_suffix(".json"))
     missed = [*results.missed()]
-    for row in missed:
-        print(f"missed: {row}", file=sys.stderr)
+    for name, figure, what in missed:
+        print(f"missed: {name}, {figure}: {what}", file=sys.stderr)
     return 1 if missed else 0

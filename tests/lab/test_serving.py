@@ -31,10 +31,10 @@ def test_rows_and_errors(lab: Lab, tmp_path: Path) -> None:
     why = {row.name: results.invalid(row) or "" for row in ROWS}
     assert [name for name in why if "errors" in why[name]] == ["JSON GET, Flask"], why
     for row in ROWS:
-        (sample,) = results.samples[row.name, OURS]
+        (sample,) = results.samples[row.name][OURS]
         assert sample.requests > 0, row.name
         assert 0 < sample.p50 <= sample.p99
         assert sample.cpu > 0
         assert sample.memory > 10e6
     assert f"| JSON GET, Flask | tutorial | {why['JSON GET, Flask']} |" in serving.report(bench, results, 2)
-    assert all(min(values) > 10e6 for values in results.memory.values())
+    assert all(min(values) > 10e6 for sides in results.memory.values() for values in sides.values())
