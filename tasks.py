@@ -249,7 +249,7 @@ def faults(
     help={
         "rounds": "how often everything is measured, taking turns",
         "seconds": "how long each load lasts",
-        "out": "file for the result (default: benchmarks/SERVING.md)",
+        "out": "file for the result, with the figures as JSON beside it (default: benchmarks/SERVING.md)",
     },
     auto_shortflags=False,
 )
