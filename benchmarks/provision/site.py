@@ -1,6 +1,7 @@
 """What one tool is to bring to some hosts: its own copies of the applications, and an inventory."""
 
 import itertools
+import math
 import os
 import shutil
 import subprocess
@@ -52,7 +53,8 @@ class Where:
 
 
 class Site:
-    """The applications' code and their hosts. `via` has those hosts that are reached another way than directly."""
+    """The applications' code and their hosts. `via` has those hosts that are reached another way than directly. `left`
+    is when the last turn on them ended, by the monotonic clock."""
 
     def __init__(self, folder: Path, lab: Lab, hosts: Sequence[LabHost], workers: int | None = None) -> None:
         self.folder = folder
@@ -60,6 +62,7 @@ class Site:
         self.hosts = tuple(hosts)
         self.workers = workers
         self.via: dict[str, Where] = {}
+        self.left = -math.inf
         self.apps = folder / "apps"
         self.known_hosts = folder / "known_hosts"
         self.inventory = folder / "hosts.yml"
@@ -80,11 +83,6 @@ class Site:
     def pattern(self) -> str:
         """What a user types to mean all of its hosts."""
         return self.hosts[0].name if len(self.hosts) == 1 else "all"
-
-    def narrow(self, count: int) -> None:
-        """From now on it is so many of its hosts."""
-        self.hosts = self.hosts[:count]
-        self.write()
 
     def next_line(self) -> None:
         """Changes one line of the code, to what it has never been."""

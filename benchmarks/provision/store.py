@@ -16,8 +16,7 @@ def read(path: Path) -> Results:
     turns = figures.rounds(kept["turns"], Taken)
     made = {scenario: Made(**one) for scenario, one in kept["made"].items()}
     # Results that are older than a figure do not have it.
-    later = {figure: kept.get(figure, {}) for figure in ("queued", "growth")}
-    return Results(turns=turns, starving=kept["starving"], made=made, **later)
+    return Results(turns=turns, starving=kept["starving"], queued=kept.get("queued", {}), made=made)
 
 
 def write(results: Results, path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.provision import results
-from benchmarks.provision.bench import HUNDRED, SCENARIOS, Bench, Results
+from benchmarks.provision.bench import SCENARIOS, Bench, Results
 from benchmarks.provision.measure import Command, FailedError, taken
 from benchmarks.provision.site import NotServedError
 from benchmarks.provision.tools import Floor, Rackhand
@@ -38,12 +38,10 @@ def test_every_tool_has_its_turn(bench: Bench) -> None:
     assert page.count("| Run again, nothing changed |") == 4  # when it was measured, too
 
 
-def test_many_hosts_are_measured_and_a_part_of_them(bench: Bench) -> None:
+def test_many_hosts_are_measured(bench: Bench) -> None:
     """Two will do."""
-    bench.run(replace(NAMED[HUNDRED], hosts=2), [Rackhand()], rounds=1)
-    (growth,) = bench.results.growth["rackhand"]
-    (starving,), (queued,) = bench.results.starving[HUNDRED], bench.results.queued[HUNDRED]
-    assert growth > 0
+    bench.run(replace(NAMED["again100"], hosts=2), [Rackhand()], rounds=1)
+    (starving,), (queued,) = bench.results.starving["again100"], bench.results.queued["again100"]
     assert 2 > min(starving, queued) >= 1
 
 
