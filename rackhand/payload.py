@@ -1,6 +1,7 @@
 """The agent as it is sent to a host, and the command there that takes it."""
 
 import io
+import re
 import shlex
 import zipfile
 import zlib
@@ -71,6 +72,10 @@ exec {python} -I -S -B -c {bootstrap}
 """
 
 
+# What says for readers what a name means. An empty line takes its place: a traceback has the numbers of the source.
+_MEANING = re.compile(rb"^ *#: .*$", re.MULTILINE)
+
+
 @cache
 def archive() -> bytes:
     """The agent's modules as a zip file: the same bytes for the same source."""
@@ -79,7 +84,7 @@ def archive() -> bytes:
     with zipfile.ZipFile(buffer, "w") as file:
         _add(file, "rackhand/__init__.py", b"")
         for path in sorted(folder.rglob("*.py")):
-            _add(file, f"rackhand/agent/{path.relative_to(folder).as_posix()}", path.read_bytes())
+            _add(file, f"rackhand/agent/{path.relative_to(folder).as_posix()}", _MEANING.sub(b"", path.read_bytes()))
     return buffer.getvalue()
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import sys
 from collections.abc import Iterator
+from socket import AF_INET, AF_INET6, AF_NETLINK, SOCK_RAW, socket
 from typing import Any
 
 Facts = dict[str, Any]
@@ -73,18 +75,42 @@ def ssh_ports(root: str = "/") -> list[int]:
     """The TCP ports that SSH servers listen on, whatever their configuration says. Not those of containers, which have
     a network of their own, nor what sessions forward. Only root sees them."""
     proc = os.path.join(root, "proc")
-    listening: dict[str, int] = {}
-    for table in ("tcp", "tcp6"):
-        for row in map(str.split, _read(os.path.join(proc, "net", table)).splitlines()[1:]):
-            local, state, inode = row[1], row[3], row[9]
-            if state == "0A":
-                listening[f"socket:[{inode}]"] = int(local.rpartition(":")[2], 16)
+    ports_of = listening(root)
     ports = set()
     for pid in filter(str.isdigit, os.listdir(proc)):
         name, _, rest = _read(os.path.join(proc, pid, "stat")).partition("(")[2].rpartition(")")
         if name == "sshd" and rest.split()[1] == "1":  # a session's parent is a server
-            ports |= {listening[socket] for socket in _links(os.path.join(proc, pid, "fd")) if socket in listening}
+            ports |= {ports_of[end] for end in _links(os.path.join(proc, pid, "fd")) if end in ports_of}
     return sorted(ports)
+
+
+def listening(root: str) -> dict[str, int]:
+    """The ports that programs listen on, by what leads to their sockets."""
+    if root == "/":
+        with contextlib.suppress(OSError, struct.error):
+            return {end: port for family in (AF_INET, AF_INET6) for end, port in diagnosed(family)}
+    # Of a host with much memory the kernel takes some ms for each: it looks for connections in a large table.
+    tables = (_read(os.path.join(root, "proc/net", table)) for table in ("tcp", "tcp6"))
+    rows = [row.split() for table in tables for row in table.splitlines()[1:]]
+    return {f"socket:[{row[9]}]": int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
+
+
+def diagnosed(family: int) -> Iterator[tuple[str, int]]:
+    """The same of one family, as the kernel's sock_diag(7) answers. Raises OSError."""
+    with socket(AF_NETLINK, SOCK_RAW, 4) as kernel:
+        # SOCK_DIAG_BY_FAMILY, to be dumped: of TCP, what is in the state LISTEN.
+        kernel.send(struct.pack("=IHHIIBBHI48x", 72, 20, 0x301, 0, 0, family, 6, 0, 1 << 10))
+        while True:
+            answer = kernel.recv(2**16)
+            while answer:
+                size, kind = struct.unpack_from("=IH", answer)
+                if kind != 20:
+                    if kind == 3:  # NLMSG_DONE
+                        return
+                    raise OSError("sock_diag")
+                (port,), (inode,) = struct.unpack_from(">H", answer, 20), struct.unpack_from("=I", answer, 84)
+                yield f"socket:[{inode}]", port
+                answer = answer[(size + 3) & ~3 :]
 
 
 def _links(folder: str) -> Iterator[str]:

@@ -1,13 +1,14 @@
 """Facts: what services on a host may really use, whichever way it is limited."""
 
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rackhand.agent.facts import cpu_quota, facts, memory_limit, refusal
+from rackhand.agent.facts import cpu_quota, diagnosed, facts, listening, memory_limit, refusal
 
 GIB = 2**30
 ONLINE = os.cpu_count() or 1
@@ -151,6 +152,30 @@ def test_ports_of_ssh(root: Path) -> None:
         for number, inode in enumerate(sockets):
             (root / f"proc/{pid}/fd/{number}").symlink_to(f"socket:[{inode}]")
     assert facts(str(root))["ssh_ports"] == [22, 2222]
+
+
+@pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_what_listens_is_asked_of_the_kernel(family: socket.AddressFamily, address: str) -> None:
+    """And nothing else: neither a connection, nor what is only bound."""
+    with socket.create_server((address, 0), family=family) as server, socket.socket(family) as bound:
+        bound.bind((address, 0))
+        with socket.create_connection(server.getsockname()[:2]) as client, server.accept()[0] as accepted:
+            found = dict(diagnosed(family))
+            ours = {_link(one) for one in (server, bound, client, accepted)} & found.keys()
+            assert {each: found[each] for each in ours} == {_link(server): server.getsockname()[1]}
+
+
+def test_a_kernel_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then what listens is read from its tables."""
+    monkeypatch.setattr("rackhand.agent.facts.AF_NETLINK", socket.AF_UNIX)
+    with pytest.raises(OSError, match=r"."):
+        list(diagnosed(socket.AF_INET))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert listening("/")[_link(server)] == server.getsockname()[1]
+
+
+def _link(one: socket.socket) -> str:
+    return os.readlink(f"/proc/self/fd/{one.fileno()}")
 
 
 def test_a_host_that_says_little(tmp_path: Path) -> None:
