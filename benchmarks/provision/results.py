@@ -156,7 +156,8 @@ def page(results: Results, tools: Sequence[Tool]) -> str:
 
 _LOGIN = """\
 the login takes a host about 50 ms longer when nobody has been logged in for ten seconds, which is a ninth of what
-Rackhand takes, and next to nothing of what Ansible does. In turns that came sooner after one another it was 21 times."""
+Rackhand takes, and next to nothing of what Ansible does. In turns that came sooner one after the other it was 21
+times."""
 
 
 def _grown(least: float | None) -> str:
