@@ -27,6 +27,7 @@ from rackhand.transport import Lost
 try:
     from distributed import Client, KilledWorker, Security, get_worker
     from distributed.comm.addressing import resolve_address
+    from distributed.comm.core import CommClosedError
 except ImportError as error:
     raise UserError(
         "--scheduler needs Dask, which is not installed: .venv/bin/uv pip install --require-hashes "
@@ -129,14 +130,22 @@ def _client(address: str) -> Any:
     # It would write among our own lines; what matters of it comes as an exception.
     for name in ("distributed", "distributed.client", "tornado.application"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    tls = address.startswith("tls:")
     try:
         # First, what a Client that has not begun would not clean up after.
         resolve_address(address)
-        certificate = Security().get_connection_args("client")["ssl_context"]  # type: ignore[no-untyped-call]
-        if address.startswith("tls:") and certificate is None:
+        configured = Security().get_connection_args("client")  # type: ignore[no-untyped-call]
+        if tls and configured["ssl_context"] is None:
             raise UserError(f"--scheduler {address}: needs a certificate, which Dask's configuration names; {_MORE}")
+        if not tls and configured["require_encryption"]:
+            raise UserError(f"--scheduler {address}: Dask's configuration requires tls://HOST:PORT; {_MORE}")
         return Client(address, timeout=_PATIENCE, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, TimeoutError, ValueError) as error:
+        if tls and isinstance(error, CommClosedError):
+            raise UserError(
+                f"--scheduler {address}: no connection with TLS: both sides need certificates of the same CA "
+                f"({error.__cause__ or error}); {_MORE}"
+            ) from error
         raise UserError(f"--scheduler {address}: does not answer as Dask's scheduler: {error}; {_MORE}") from error
 
 

@@ -8,12 +8,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from distributed import Client
 
 from rackhand import PROJECT
@@ -202,21 +207,25 @@ def test_a_process_that_is_killed_takes_its_hosts_alone_with_it(held: Site, host
 
 
 class DaskCluster:
-    """A scheduler and workers of Dask's own command line on this machine, each a process in a group of its own."""
+    """A scheduler and workers of Dask's own command line on this machine, each a process in a group of its own. With a
+    configuration, they use the certificates that it names."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, configuration: Path | None = None) -> None:
         self.folder = folder
+        self.environment = {"DASK_CONFIG": str(configuration)} if configuration else {}
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        self.address = f"tcp://127.0.0.1:{port}"
+        listen = "tls://127.0.0.1" if configuration else "tcp://127.0.0.1"
+        self.address = f"{listen}:{port}"
         self.processes: list[subprocess.Popen[bytes]] = []
-        self._start("scheduler", "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+        self._start("scheduler", "scheduler", "--host", listen, "--port", str(port), "--no-dashboard")
 
     def _start(self, name: str, *arguments: str, source: Path = PROJECT) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "dask", *arguments],
                 cwd=source,
+                env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -225,15 +234,17 @@ class DaskCluster:
         self.processes.append(process)
         return process
 
-    def worker(self, name: str, source: Path = PROJECT) -> subprocess.Popen[bytes]:
+    def worker(
+        self, name: str, *options: str, nthreads: int = 4, nanny: bool = False, source: Path = PROJECT
+    ) -> subprocess.Popen[bytes]:
         """Another worker, of the Rackhand in a folder. It is there when this returns."""
-        options = ("--nthreads", "4", "--no-nanny", "--no-dashboard", "--local-directory", str(self.folder / name))
-        process = self._start(name, "worker", self.address, "--name", name, *options, source=source)
-        with Client(self.address, timeout=TIMEOUT, set_as_default=False) as client:  # type: ignore[no-untyped-call]
-            deadline = time.monotonic() + TIMEOUT
-            while name not in {worker["name"] for worker in client.scheduler_info(-1)["workers"].values()}:
-                assert time.monotonic() < deadline, self.said()
-                time.sleep(0.1)
+        more = ("--nthreads", str(nthreads), "--nanny" if nanny else "--no-nanny", "--no-dashboard", *options)
+        where = ("--local-directory", str(self.folder / name))
+        process = self._start(name, "worker", self.address, "--name", name, *more, *where, source=source)
+        deadline = time.monotonic() + TIMEOUT
+        while "Registered to" not in (self.folder / f"{name}.log").read_text():
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.1)
         return process
 
     def said(self) -> str:
@@ -246,7 +257,7 @@ class DaskCluster:
 
     def __exit__(self, *_: object) -> None:
         for process in self.processes:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # a nanny has a worker
             process.wait()
 
 
@@ -447,8 +458,8 @@ def test_a_job_that_kills_workers_is_given_up(held: Site, hosts: list[LabHost], 
     assert (result.code, lost["reason"]) == (4, "4 workers ended while they were at it")
 
 
-def refused(site: Site, address: str) -> str:
-    result = site.invoke("deploy", "--host", "all", "--scheduler", address)
+def refused(site: Site, address: str, environment: Mapping[str, str] | None = None) -> str:
+    result = site.invoke("deploy", "--host", "all", "--scheduler", address, environment=environment)
     assert (result.code, result.out) == (5, ""), result
     assert len(result.err.splitlines()) == 1, result.err
     return result.err
@@ -482,6 +493,48 @@ def test_an_address_without_a_scheduler_is_refused(site: Site, address: str) -> 
 
 def test_a_scheduler_with_tls_needs_a_certificate(site: Site) -> None:
     assert "needs a certificate" in refused(site, "tls://127.0.0.1:1")
+
+
+def configured(folder: Path) -> Path:
+    """The configuration that docs/fleets.md shows, with certificates of a new CA."""
+    folder.mkdir()
+    now, ca = datetime.now(UTC), generate_private_key(SECP256R1())
+    for name in ("ca", "scheduler", "worker", "client"):
+        key = ca if name == "ca" else generate_private_key(SECP256R1())
+        subject, issuer = (x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, who)]) for who in (name, "ca"))
+        certificate = (
+            x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=name == "ca", path_length=None), critical=True)
+            .sign(ca, SHA256())
+        )
+        (folder / f"{name}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+        (folder / f"{name}.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    page = (PROJECT / "docs/fleets.md").read_text()
+    text = page.partition("## Certificates")[2].partition("```yaml\n")[2].partition("```")[0]
+    configuration = folder / "rackhand.yaml"
+    configuration.write_text(text.replace("/etc/rackhand", str(folder)))
+    return configuration
+
+
+def test_a_cluster_with_certificates(site: Site, hosts: list[LabHost], tmp_path: Path) -> None:
+    """As the page sets it up, it deploys. Certificates of another CA are refused, whoever looks first."""
+    own, other = configured(tmp_path / "own"), configured(tmp_path / "other")
+    folder = tmp_path / "dask"
+    folder.mkdir()
+    with DaskCluster(folder, own) as cluster:
+        cluster.worker("first", "--memory-limit", "0", nthreads=50, nanny=True)
+        site.edit("app.py", "text/plain", "text/html")
+        to_one = ("--host", NAMES[0], "--json", "--scheduler", cluster.address)
+        result = site.invoke("deploy", *to_one, environment=cluster.environment)
+        assert (result.code, result.err) == (0, "")
+        served = httpx.get(f"http://{hosts[0].address}/one/", timeout=10)
+        assert served.headers["Content-Type"] == "text/html"
+        assert "requires tls://" in refused(site, cluster.address.replace("tls:", "tcp:"), cluster.environment)
+        assert "certificates of the same CA" in refused(site, cluster.address, {"DASK_CONFIG": str(other)})
+        shutil.copy(own.parent / "ca.pem", other.parent / "ca.pem")  # now this side would trust the scheduler
+        assert "certificates of the same CA" in refused(site, cluster.address, {"DASK_CONFIG": str(other)})
 
 
 def test_dask_is_needed(site: Site) -> None:
