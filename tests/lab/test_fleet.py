@@ -1,6 +1,8 @@
 """Many hosts at once: by threads, by processes, and by the workers of a Dask cluster."""
 
+import gc
 import json
+import operator
 import os
 import shutil
 import signal
@@ -21,8 +23,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from distributed import Client
 
+import rackhand.cluster
 from rackhand import PROJECT
+from rackhand.cluster import Parcel
+from rackhand.commands import Options, gather
+from rackhand.job import Job
 from rackhand.lab import Lab, LabHost
+from rackhand.settings import HostSettings
 from tests.lab.running import Running
 from tests.lab.site import TIMEOUT, Result, Site
 
@@ -327,6 +334,57 @@ def shown(address: str, gone: str | None = None) -> str:
         while True:
             found = repr((client.run_on_scheduler(of_scheduler), client.run(of_worker)))
             if gone is None or gone not in found or time.monotonic() > deadline:
+                return found
+            time.sleep(0.1)
+
+
+def test_jobs_are_forgotten_however_they_end(held: Site, hosts: list[LabHost], crew: DaskCluster) -> None:
+    """Well, with hosts that failed, or with an exception: nothing of them stays in a worker's memory."""
+    to_all = ("--host", "all", "--json", "--scheduler", crew.address)
+    with Running(held, "all", "--scheduler", crew.address) as run:
+        until_held(run)
+        # What is not seen now, could not be seen to have gone.
+        assert remembered(crew.address) == {"Job", "Parcel", "HostSettings", "run", "word"}
+        release(hosts)
+        assert run.end().code == 0
+    assert remembered(crew.address, gone=True) == set()
+    held.edit("app.py", "import os", "import os, no_such_module")
+    failed = held.invoke("deploy", *to_all)
+    held.edit("app.py", "import os, no_such_module", "import os")
+    assert outcomes(failed) == dict.fromkeys(NAMES, "failed")
+    assert remembered(crew.address, gone=True) == set()
+    with pytest.raises(TypeError, match="unsupported operand"):
+        gather(Options(host="all", inventory=[str(held.inventory)], scheduler=crew.address), operator.truediv)
+    assert remembered(crew.address, gone=True) == set()
+
+
+def remembered(address: str, *, gone: bool = False) -> set[str]:
+    """What of jobs and runs is in the memory of workers: kinds of objects, and the secret word in any text. If it
+    should be gone, it is given time to go."""
+    backwards = SECRET[::-1]  # or the question itself would bring the word there
+
+    def look() -> set[str]:
+        gc.collect()
+        objects = gc.get_objects()
+        found = {type(thing).__name__ for thing in objects if type(thing) in (Job, Parcel, HostSettings)}
+        if rackhand.cluster._runs:
+            found.add("run")
+        word = backwards[::-1]
+        while objects:
+            inside = gc.get_referents(*objects)
+            for thing in inside:  # a generator would share the word with this function, in a cell that is found
+                sought = word if issubclass(type(thing), str) else word.encode()
+                if issubclass(type(thing), (str, bytes, bytearray)) and sought in thing:
+                    found.add("word")
+            # Python does not keep track of those that hold nothing but texts.
+            objects = [thing for thing in inside if type(thing) in (dict, tuple) and not gc.is_tracked(thing)]
+        return found
+
+    with Client(address, timeout=TIMEOUT, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            found: set[str] = set().union(*client.run(look).values())
+            if not gone or not found or time.monotonic() > deadline:
                 return found
             time.sleep(0.1)
 
