@@ -447,6 +447,23 @@ def test_a_second_ctrl_c_leaves_the_hosts_to_the_workers(held: Site, hosts: list
     assert '"interrupted":true' in hosts[0].run(["grep", '"end"', path]).stdout
 
 
+@pytest.mark.parametrize("forks", ["1", "2"])
+def test_a_controller_that_is_killed_leaves_its_hosts_to_the_workers(
+    held: Site, hosts: list[LabHost], cluster: DaskCluster, forks: str
+) -> None:
+    """They see through what is begun, and begin no other: neither what waits with them, nor what waited here."""
+    cluster.worker("only", nthreads=1)
+    with Running(held, "all", "--scheduler", cluster.address, "--forks", forks) as run:
+        begun = run.until("begin", lambda event: event["id"].startswith("instance:one/"))
+        run.process.kill()
+    release(hosts)
+    assert "rackhand_job" not in shown(cluster.address, "rackhand_job")
+    journals = {host.name: host.root / f"var/lib/rackhand/runs/{begun['run']}.jsonl" for host in hosts}
+    *_, end, last = map(json.loads, journals.pop(begun["host"]).read_text().splitlines())
+    assert (end["event"], end["interrupted"], end["failed"], last["event"]) == ("end", False, 0, "heard")
+    assert [name for name, journal in journals.items() if journal.exists()] == []
+
+
 def test_a_scheduler_that_is_killed(held: Site, hosts: list[LabHost], crew: DaskCluster) -> None:
     """The hosts are lost, and go on alone."""
     with Running(held, "all", "--scheduler", crew.address) as run:
