@@ -356,7 +356,7 @@ class Results:
             found.setdefault(why, []).append(f"{name}, {figure}: **{times:.2f}** times")
         if not found:
             return f"Nothing is {worse}."
-        lines = [f"- {'; '.join(figures)}.\n{why}" for why, figures in found.items()]
+        lines = [f"- {'; '.join(named)}.\n{why}" for why, named in found.items()]
         return "\n".join([f"Below its aim, or {worse} (memory after all loads: in any round):\n", *lines])
 
     def missed(self) -> Iterator[tuple[str, str, str]]:

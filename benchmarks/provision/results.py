@@ -40,6 +40,11 @@ within one run mean anything: machines differ, and drift.
   among all lets it begin: the first 20 at once, each further one when another has ended. One that waits for longer
   than that is slow."""
 
+_LOGIN = """\
+the login takes a host about 50 ms longer when nobody has been logged in for ten seconds, which is a ninth of what
+Rackhand takes, and next to nothing of what Ansible does. In turns that came sooner one after the other it was 21
+times."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
@@ -152,12 +157,6 @@ def page(results: Results, tools: Sequence[Tool]) -> str:
             "",
         ]
     )
-
-
-_LOGIN = """\
-the login takes a host about 50 ms longer when nobody has been logged in for ten seconds, which is a ninth of what
-Rackhand takes, and next to nothing of what Ansible does. In turns that came sooner one after the other it was 21
-times."""
 
 
 def _grown(least: float | None) -> str:

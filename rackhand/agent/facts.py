@@ -7,10 +7,17 @@ import os
 import struct
 import sys
 from collections.abc import Iterator
-from socket import AF_INET, AF_INET6, AF_NETLINK, SOCK_RAW, socket
+from socket import AF_INET, AF_INET6, AF_NETLINK, IPPROTO_TCP, SOCK_RAW, socket
 from typing import Any
 
 Facts = dict[str, Any]
+
+#: Of netlink(7) and sock_diag(7): the protocol, its request and answers, the end of these, "all of them, please".
+_SOCK_DIAG, _BY_FAMILY, _DONE, _DUMP = 4, 20, 3, 0x301
+#: Of a socket that listens, as a bit among the states that are asked for.
+_LISTEN = 1 << 10
+#: Where in an answer, behind its header, the port and the inode are.
+_PORT, _INODE = 20, 84
 
 
 def facts(root: str = "/") -> Facts:
@@ -97,18 +104,19 @@ def listening(root: str) -> dict[str, int]:
 
 def diagnosed(family: int) -> Iterator[tuple[str, int]]:
     """The same of one family, as the kernel's sock_diag(7) answers. Raises OSError."""
-    with socket(AF_NETLINK, SOCK_RAW, 4) as kernel:
-        # SOCK_DIAG_BY_FAMILY, to be dumped: of TCP, what is in the state LISTEN.
-        kernel.send(struct.pack("=IHHIIBBHI48x", 72, 20, 0x301, 0, 0, family, 6, 0, 1 << 10))
+    form = "=IHHIIBBHI48x"
+    size = struct.calcsize(form)
+    with socket(AF_NETLINK, SOCK_RAW, _SOCK_DIAG) as kernel:
+        kernel.send(struct.pack(form, size, _BY_FAMILY, _DUMP, 0, 0, family, IPPROTO_TCP, 0, _LISTEN))
         while True:
             answer = kernel.recv(2**16)
             while answer:
                 size, kind = struct.unpack_from("=IH", answer)
-                if kind != 20:
-                    if kind == 3:  # NLMSG_DONE
-                        return
+                if kind == _DONE:
+                    return
+                if kind != _BY_FAMILY:
                     raise OSError("sock_diag")
-                (port,), (inode,) = struct.unpack_from(">H", answer, 20), struct.unpack_from("=I", answer, 84)
+                (port,), (inode,) = struct.unpack_from(">H", answer, _PORT), struct.unpack_from("=I", answer, _INODE)
                 yield f"socket:[{inode}]", port
                 answer = answer[(size + 3) & ~3 :]
 

@@ -234,29 +234,34 @@ def test_what_is_worse_served_than_by_hand_is_named() -> None:
     found.samples["JSON GET, Flask"][OURS] = [_sample(94, p50=0.104, p99=0.22)]
     found.samples["upload of 1 MB, Flask"][OURS] = [_sample(150, memory=1.07e8)]
     found.samples["5 ms of work, Flask"][DIRECT] = [_sample(160, cpu=0.009, memory=0.9e8)]
+    found.samples["5 ms of work, FastAPI"][DIRECT] = [_sample(180)]
     found.samples["JSON GET, FastAPI"][THEIRS] = [_sample(100, p50=0.01, p99=0.02, errors=3)]
     found.memory["fast"][OURS] = [1.2e8]
     assert [(name, figure, round(times, 2)) for name, figure, times in found.worse()] == [
         ("JSON GET, Flask", "requests/s", 0.94),
         ("JSON GET, Flask", "p99", 1.1),
         ("upload of 1 MB, Flask", "memory", 1.07),
+        ("5 ms of work, FastAPI", "requests/s", 0.83),
         ("5 ms of work, Flask", "requests/s", 0.94),
         ("5 ms of work, Flask", "processor", 1.11),
         ("FastAPI", "memory", 1.2),
     ]
     unknown = (
-        "JSON GET, Flask, p99: **1.10** times; upload of 1 MB, Flask, memory: **1.07** times; 5 ms of work, Flask, "
+        "JSON GET, Flask, p99: **1.10** times; upload of 1 MB, Flask, memory: **1.07** times; 5 ms of work, FastAPI, "
+        "requests/s: **0.83** times; 5 ms of work, Flask, "
     )
     assert f"{unknown}requests/s: **0.94** times.\n  It is not known why." in found.verdict()
     assert "- FastAPI, memory: **1.20** times.\n  Both take the same until" in found.verdict()
     assert [*found.missed()] == [
         ("JSON GET, FastAPI", "answers", "invalid: 3 errors of tutorial"),
         ("JSON GET, Flask", "requests/s", "0.94 instead of ≥ 1.05"),
+        ("5 ms of work, FastAPI", "requests/s", "0.83 instead of ≥ 0.85"),
         ("FastAPI", "memory", "1.20 instead of ≤ 1.05"),
     ]
     assert found.unexplained() == [
         "JSON GET, FastAPI, answers: invalid: 3 errors of tutorial",
         "JSON GET, Flask, requests/s: 0.94 instead of ≥ 1.05",
+        "5 ms of work, FastAPI, requests/s: 0.83 instead of ≥ 0.85",
     ]
 
 
