@@ -1,10 +1,10 @@
 """The agent as it is sent to a host, and the command there that takes it."""
 
-import io
+import json
 import re
 import shlex
-import zipfile
 import zlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -16,8 +16,8 @@ OLDEST_PYTHON = (3, 10)
 #: Exit codes of the command before the agent runs.
 REFUSED, NO_PYTHON = 72, 73
 
-# Reads the archive from its standard input into memory and runs it from there: nothing is written to the host. In the
-# short life of the agent, looking for cycles of garbage is a waste.
+# Reads the agent from its standard input and imports it from memory: nothing is written to the host. In the short life
+# of the agent, looking for cycles of garbage is a waste.
 _BOOTSTRAP = """\
 import gc,os,sys
 gc.disable()
@@ -30,11 +30,12 @@ while len(z)<n:
  b=os.read(0,n-len(z))
  if not b:sys.exit({refused})
  z+=b
-f=os.memfd_create("rackhand")
 try:
- import zlib
- os.write(f,zlib.decompress(z))
- sys.path.insert(0,"/proc/self/fd/%d"%f)
+ import json,zlib
+ s=json.loads(zlib.decompress(z))
+ i=sys.modules["rackhand.agent.importer"]=type(sys)("rackhand.agent.importer")
+ exec(compile(s["{importer}"],"{importer}","exec"),i.__dict__)
+ i.install(s)
  from rackhand.agent.main import main
 except ImportError as e:
  print("rackhand: the host's Python lacks parts of its library (%s): apt-get install python3"%e,file=sys.stderr)
@@ -73,37 +74,36 @@ exec {python} -I -S -B -c {bootstrap}
 
 
 # What says for readers what a name means. An empty line takes its place: a traceback has the numbers of the source.
-_MEANING = re.compile(rb"^ *#: .*$", re.MULTILINE)
+_MEANING = re.compile(r"^ *#: .*$", re.MULTILINE)
 
 
 @cache
-def archive() -> bytes:
-    """The agent's modules as a zip file: the same bytes for the same source."""
+def sources() -> Mapping[str, str]:
+    """The agent's modules, by their paths below the folder that would be on the host's `sys.path`."""
     folder = Path(agent.__file__).parent
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        _add(file, "rackhand/__init__.py", b"")
-        for path in sorted(folder.rglob("*.py")):
-            _add(file, f"rackhand/agent/{path.relative_to(folder).as_posix()}", _MEANING.sub(b"", path.read_bytes()))
-    return buffer.getvalue()
-
-
-def _add(file: zipfile.ZipFile, name: str, data: bytes) -> None:
-    file.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
+    modules = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.py"))}
+    found = {
+        f"rackhand/agent/{name}": _MEANING.sub("", path.read_text(encoding="utf-8")) for name, path in modules.items()
+    }
+    return {"rackhand/__init__.py": "", **found}
 
 
 @cache
 def packed() -> bytes:
-    """The archive as it is sent: compressed as a whole, which is a third less than each module by itself. A higher
-    level takes twice as long for half a percent."""
-    return zlib.compress(archive(), 6)
+    """The sources as they are sent: compressed as a whole, the same bytes for the same source. A higher level takes
+    twice as long for half a percent."""
+    return zlib.compress(json.dumps(sources()).encode(), 6)
 
 
 def command(*, install_python: bool, interpreter: str | None) -> str:
-    """A shell command that reads the packed archive from its standard input and becomes the agent. Without an
+    """A shell command that reads the packed agent from its standard input and becomes the agent. Without an
     interpreter, the host's own python3 is meant, which is installed where it is missing."""
     bootstrap = _BOOTSTRAP.format(
-        oldest=OLDEST_PYTHON, wanted=".".join(map(str, OLDEST_PYTHON)), refused=REFUSED, size=len(packed())
+        oldest=OLDEST_PYTHON,
+        wanted=".".join(map(str, OLDEST_PYTHON)),
+        refused=REFUSED,
+        size=len(packed()),
+        importer="rackhand/agent/importer.py",
     )
     launch = _LAUNCH.format(
         python=shlex.quote(interpreter or "python3"),

@@ -6,15 +6,19 @@ import os
 import signal
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rackhand.agent import ahead, drain, engine, guard, host_log, layout, runs, status
+from rackhand.agent import ahead, engine, host_log, layout, runs, status
 from rackhand.agent.channel import SILENCE, Channel
 from rackhand.agent.events import Emitter
 from rackhand.agent.files import file_digest, remove
 from rackhand.agent.plan import Plan
 from rackhand.agent.resource import ResourceError
 from rackhand.agent.system import System
+
+if TYPE_CHECKING:
+    from rackhand.agent.drain import Drain
+    from rackhand.agent.guard import Guard
 
 #: Seconds in which a controller confirms that it knows how the run ended.
 FAREWELL = 5.0
@@ -30,6 +34,7 @@ def give(message: dict[str, Any], channel: Channel, emit: Emitter) -> int:
     emit.name(message["run"])
     plan = Plan.from_wire(message["plan"])
     if not message["apply"]:
+        engine.ask(plan, system)
         return _end(emit, engine.run(plan, system, emit, apply=False))
     return _detached(lambda: _apply(plan, message, channel, emit))
 
@@ -46,6 +51,8 @@ def _answer(message: dict[str, Any], system: System, channel: Channel, emit: Emi
             found = status.instances(system, message["health"])
             emit("status", instances=found, last_run=last, maintenance=maintenance.closed(system))
         case "confirm":
+            from rackhand.agent import guard
+
             emit("confirmed", reason=guard.confirm(message["run"], system))
         case "logs":
             from rackhand.agent import logs
@@ -128,14 +135,15 @@ def _begin(message: dict[str, Any], attached: str | None, emit: Emitter) -> None
 
 
 def _carry_out(plan: Plan, message: dict[str, Any], channel: Channel, emit: Emitter) -> engine.Outcome:
-    run, within = message["run"], message["confirm_within"]
+    data: dict[str, str] = {}
+    system = System(fetch=data.__getitem__, run_id=message["run"])
     try:
-        guard.wait_for_earlier(System(), emit)
-        system = System(fetch=_fetch(plan, channel, emit).__getitem__, run_id=run)
+        guard = _guard(plan, message, channel, emit)
+        engine.ask(plan, system)
+        data.update(_fetch(plan, system, channel, emit))
     except (ConnectionError, ResourceError) as error:
         return engine.Outcome(failed=1, skipped=len(plan), reason=str(error))
-    guarded = guard.Guard(plan, run=run, within=within, emit=emit, heard=channel.unconfirmed)
-    away = drain.Drain(message["drain"], system, emit)
+    drain = _drain(message["drain"], system, emit)
     sound = True
     try:
         with ahead.Ahead(plan, system) as begun:
@@ -145,14 +153,34 @@ def _carry_out(plan: Plan, message: dict[str, Any], channel: Channel, emit: Emit
                 emit,
                 apply=True,
                 cancelled=channel.cancelled,
-                guard=guarded,
+                guard=guard,
                 ahead=begun,
-                before_change=away.begin,
+                before_change=(lambda: None) if drain is None else drain.begin,
             )
         sound = outcome.sound
         return outcome
     finally:
-        away.end(sound=sound)
+        if drain is not None:
+            drain.end(sound=sound)
+
+
+def _guard(plan: Plan, message: dict[str, Any], channel: Channel, emit: Emitter) -> Guard | None:
+    """That of a run which may need one, once that of an earlier run is gone. Raises ResourceError."""
+    if not os.path.exists(layout.GUARD) and not any(resource.cuts_off for resource in plan):
+        return None
+    from rackhand.agent import guard
+
+    guard.wait_for_earlier(System(), emit)
+    return guard.Guard(plan, run=message["run"], within=message["confirm_within"], emit=emit, heard=channel.unconfirmed)
+
+
+def _drain(wanted: dict[str, Any] | None, system: System, emit: Emitter) -> Drain | None:
+    """None where no edge sends requests here, and none is kept away."""
+    if wanted is None and not os.path.exists(layout.DRAINED):
+        return None
+    from rackhand.agent.drain import Drain
+
+    return Drain(wanted, system, emit)
 
 
 def _reason(error: Exception) -> str:
@@ -160,9 +188,8 @@ def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
 
-def _fetch(plan: Plan, channel: Channel, emit: Emitter) -> dict[str, str]:
+def _fetch(plan: Plan, system: System, channel: Channel, emit: Emitter) -> dict[str, str]:
     """Asks the controller, once, for the data that the resources which are not as wanted will need."""
-    system = System()
     needed: list[str] = []
     for resource in plan:
         blobs = resource.blobs(system)
@@ -182,6 +209,7 @@ def _fetch(plan: Plan, channel: Channel, emit: Emitter) -> dict[str, str]:
         if file_digest(path) != header["blob"]:
             raise ConnectionError("data arrived damaged")
         paths[header["blob"]] = path
+    engine.ask(plan, system)  # again: it may have taken minutes
     return paths
 
 

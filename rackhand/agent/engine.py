@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rackhand.agent.ahead import Ahead
 from rackhand.agent.events import Emitter
-from rackhand.agent.guard import Guard
 from rackhand.agent.plan import Plan
 from rackhand.agent.redaction import MASK
 from rackhand.agent.resource import Failure, Resource, ResourceError, State
 from rackhand.agent.system import CommandError, System
+
+if TYPE_CHECKING:
+    from rackhand.agent.guard import Guard
 
 Change = dict[str, Any]
 
@@ -89,6 +90,16 @@ def _diff(before: str, after: str, name: str) -> str:
     return "\n".join(lines(str.splitlines) or lines(lambda text: text.split("\n")))
 
 
+def ask(plan: Plan, system: System) -> None:
+    """Begins with the questions that reading these resources will ask of other programs: once it is clear that nobody
+    else changes the host, and before what takes a while and changes nothing."""
+    system.leave()
+    system.watch(unit for resource in plan for unit in resource.units())
+    for resource in plan:
+        for question in resource.questions():
+            system.begin(*question)
+
+
 def run(
     plan: Plan,
     system: System,
@@ -101,11 +112,10 @@ def run(
     before_change: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Checks the plan and, with `apply`, makes the host what it says, calling `before_change` before each change. The
-    first failure ends the run and undoes it."""
+    first failure ends the run and undoes it. To `ask` before that is faster."""
     outcome = Outcome()
     changed: set[str] = set()
     failure: Failure | None = None
-    system.watch(unit for resource in plan for unit in resource.units())
     for position, resource in enumerate(plan):
         switching = any(done.stage != "prepare" for done, _ in outcome.applied)
         if apply and resource.stage in ("prepare", "switch") and not switching and cancelled():
@@ -150,6 +160,7 @@ def run(
         emit("resource", id=resource.id, stage=resource.stage, seconds=clock.seconds, **parts, **result)
         for text in warnings:
             emit("warning", text=text)
+    system.leave()
     _settle(outcome, guard, system, emit)
     if outcome.reason is None:
         _proven(outcome, system)
@@ -185,7 +196,11 @@ def _log(error: Exception) -> list[str]:
     """What the host's programs said, or where Rackhand itself went wrong."""
     if isinstance(error, ResourceError):
         return list(error.log)
-    return [] if isinstance(error, _FORESEEN) else traceback.format_exc().splitlines()
+    if isinstance(error, _FORESEEN):
+        return []
+    import traceback
+
+    return traceback.format_exc().splitlines()
 
 
 def _settle(outcome: Outcome, guard: Guard | None, system: System, emit: Emitter) -> None:
@@ -218,6 +233,7 @@ def _converge(
         changes = compare(resource, wanted, actual)
     if changes and apply:
         before_change()
+        system.leave()
         with clock.timing("apply"):
             if resource.cuts_off and guard is not None:
                 guard.arm(resource, system)

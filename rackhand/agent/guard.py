@@ -20,7 +20,6 @@ import stat
 import subprocess
 import sys
 import time
-import zipimport
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -153,7 +152,7 @@ def _keep(*, run: str, paths: Iterable[str], commands: Iterable[tuple[tuple[str,
         (_REVERT, _script(sys.executable)),
     ):
         files.write(os.path.join(coming, name), content, "root:root", "0600")
-    _copy_file(_archive(), os.path.join(coming, _AGENT))
+    _keep_agent(os.path.join(coming, _AGENT))
     files.sync_filesystem(coming)
     lock = os.open(coming, os.O_RDONLY | os.O_DIRECTORY)
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -162,11 +161,17 @@ def _keep(*, run: str, paths: Iterable[str], commands: Iterable[tuple[tuple[str,
     return lock
 
 
-def _archive() -> str:
-    """Where this agent was loaded from."""
+def _keep_agent(path: str) -> None:
+    """Writes this agent as an archive that Python can import from."""
+    import zipfile
+
+    from rackhand.agent.importer import Importer
+
     assert __spec__ is not None
-    assert isinstance(__spec__.loader, zipimport.zipimporter)
-    return __spec__.loader.archive
+    assert isinstance(__spec__.loader, Importer)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, source in __spec__.loader.sources.items():
+            archive.writestr(name, source)
 
 
 def _script(interpreter: str) -> str:

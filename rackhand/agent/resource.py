@@ -85,6 +85,10 @@ class Resource:
         """The systemd units whose state this resource reads; the engine asks systemd for all of them at once."""
         return ()
 
+    def questions(self) -> tuple[tuple[str, ...], ...]:
+        """The commands whose output `actual` needs; the engine begins with all of them at once."""
+        return ()
+
     def blobs(self, system: System) -> tuple[str, ...]:
         """Digests of the data that applying this resource needs from the controller and the host does not have."""
         return ()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import functools
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 UNIT_PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,NRestarts,ActiveEnterTimestamp"
@@ -37,6 +38,7 @@ class System:
         self._fetch = fetch
         self._units: dict[str, Unit] = {}
         self._watched: tuple[str, ...] = ()
+        self._begun: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}
 
     def path(self, path: str) -> str:
         return path if self.root == "/" else os.path.join(self.root, path.lstrip("/"))
@@ -53,26 +55,35 @@ class System:
         """Runs a command without a shell and returns what it printed. One that is `tied` ends with this process,
         however that ends: it must not go on beside the next run. Raises CommandError."""
         try:
-            done = subprocess.run(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
-                timeout=timeout,
-                user=user,
-                cwd=cwd,
-                preexec_fn=ends_with_this() if tied else None,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise CommandError(argv, None, (error.stdout or b"").decode(errors="replace")) from None
+            process = self._begun.pop(argv, None) or _start(argv, env, user, cwd, ends_with_this() if tied else None)
         except FileNotFoundError:
             raise CommandError(argv, 127, f"{argv[0]} is not installed") from None
-        output = done.stdout.decode(errors="replace")
-        if done.returncode != 0:
-            raise CommandError(argv, done.returncode, output)
+        with process:
+            try:
+                said = process.communicate(timeout=timeout)[0]
+            except subprocess.TimeoutExpired as error:
+                process.kill()
+                raise CommandError(argv, None, (error.stdout or b"").decode(errors="replace")) from None
+            except BaseException:
+                process.kill()
+                raise
+        output = said.decode(errors="replace")
+        if process.returncode != 0:
+            raise CommandError(argv, process.returncode, output)
         return output
+
+    def begin(self, *argv: str) -> None:
+        """Starts a command that only reads, which `run` will be asked for: its answer may come while other things are
+        done. What is begun is to be left (`leave`) before anything changes."""
+        with contextlib.suppress(OSError):  # `run` tells
+            self._begun[argv] = _start(argv)
+
+    def leave(self) -> None:
+        """Ends what was begun and not asked for: it may say what is no longer so."""
+        for process in self._begun.values():
+            with process:
+                process.kill()
+        self._begun = {}
 
     def blob(self, digest: str) -> str:
         """The path of the file that holds the data of this digest, sent by the controller."""
@@ -81,9 +92,11 @@ class System:
         return self._fetch(digest)
 
     def watch(self, patterns: Iterable[str]) -> None:
-        """Names the units that will be asked for, so that systemd is asked for all of them at once."""
+        """Names the units that will be asked for: systemd is asked for all of them at once, beginning now."""
         self._watched = tuple(dict.fromkeys(patterns))
         self._units = {}
+        if self._watched:
+            self.begin(*_show(self._watched))
 
     def units(self, pattern: str) -> list[Unit]:
         """What systemd says of the loaded units of a name or pattern that is watched."""
@@ -103,7 +116,7 @@ class System:
         """What systemd says of the loaded units of these names or patterns."""
         if not patterns:
             return []
-        output = self.run("systemctl", "show", "--property", UNIT_PROPERTIES, "--", *patterns)
+        output = self.run(*_show(patterns))
         blocks = (block for block in output.split("\n\n") if block.strip())
         return [dict(line.partition("=")[::2] for line in block.strip().splitlines()) for block in blocks]
 
@@ -116,6 +129,29 @@ class System:
 
     def forget_units(self) -> None:
         self._units = {}
+
+
+def _show(patterns: Sequence[str]) -> tuple[str, ...]:
+    return ("systemctl", "show", "--property", UNIT_PROPERTIES, "--", *patterns)
+
+
+def _start(
+    argv: Sequence[str],
+    env: Mapping[str, str] | None = None,
+    user: str | None = None,
+    cwd: str | None = None,
+    tie: Callable[[], None] | None = None,
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
+        user=user,
+        cwd=cwd,
+        preexec_fn=tie,
+    )
 
 
 def ends_with_this() -> Callable[[], None]:

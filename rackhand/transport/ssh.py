@@ -5,6 +5,9 @@ import socket
 import time
 from collections.abc import Callable
 
+import rackhand.transport.quick_start  # noqa: F401  # before paramiko
+
+# isort: split
 import paramiko
 from fabric import Connection
 

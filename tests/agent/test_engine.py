@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from rackhand.agent.engine import Outcome, compare, run
+from rackhand.agent.engine import Outcome, ask, compare, run
 from rackhand.agent.events import Emitter
 from rackhand.agent.plan import Plan
 from rackhand.agent.resource import Failure, Resource, ResourceError, Stage, State
@@ -102,6 +103,33 @@ class Look(Resource):
 
     def matters_after(self, undone: Sequence[tuple[Resource, State]]) -> bool:
         return self.matters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking(Resource):
+    """Reads the file of a step by asking a program, which counts how often it was asked."""
+
+    kind: ClassVar[str] = "asking"
+
+    folder: str
+    step: str
+
+    @property
+    def name(self) -> str:
+        return f"about {self.step}"
+
+    def questions(self) -> tuple[tuple[str, ...], ...]:
+        return (("sh", "-c", f"cd {self.folder}; cat {self.step} || true; echo {self.step} >> asked"),)
+
+    def wanted(self) -> State:
+        return {"said": "new"}
+
+    def actual(self, system: System) -> State:
+        (question,) = self.questions()
+        return {"said": system.run(*question).strip()}
+
+    def apply(self, system: System, actual: State) -> None:
+        """A change of what it reads is the step's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -546,3 +574,40 @@ def pipe() -> Iterator[tuple[int, int]]:
     reading, writing = os.pipe()
     yield reading, writing
     os.close(writing)
+
+
+def test_questions_are_begun_with_before_they_are_needed(tmp_path: Path) -> None:
+    """And asked once, where nothing changes."""
+    for step in ("one", "two"):
+        (tmp_path / step).write_text("new ")
+    plan = Plan.of(Asking(folder=str(tmp_path), step=step) for step in ("one", "two"))
+    system = System(str(tmp_path))
+    ask(plan, system)
+    wait_for(lambda: asked_in(tmp_path) == ["one", "two"])
+    with open(os.devnull, "wb") as file:
+        outcome = run(plan, system, Emitter(file.fileno()), apply=True)
+    assert (outcome.ok, outcome.changed) == (2, 0)
+    assert asked_in(tmp_path) == ["one", "two"]
+
+
+def test_what_was_asked_before_a_change_is_asked_again(tmp_path: Path) -> None:
+    """The answer is of before."""
+    plan = Plan.of([Step(step="one"), Asking(folder=str(tmp_path), step="one")])
+    system = System(str(tmp_path))
+    ask(plan, system)
+    wait_for(lambda: asked_in(tmp_path) == ["one"])
+    with open(os.devnull, "wb") as file:
+        outcome = run(plan, system, Emitter(file.fileno()), apply=True)
+    assert (outcome.ok, outcome.changed, outcome.failed) == (1, 1, 0)
+
+
+def asked_in(folder: Path) -> list[str]:
+    asked = folder / "asked"
+    return sorted(asked.read_text().split()) if asked.exists() else []
+
+
+def wait_for(so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -1,13 +1,11 @@
 """What is sent to hosts stands alone, and what is not needed is not loaded."""
 
 import ast
-import io
 import json
 import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +20,7 @@ MODULES = sorted(FOLDER.rglob("*.py"))
 NOT_ON_HOSTS = {"tomllib", "distutils", "lib2to3", "tkinter", "idlelib", "turtle", "venv", "ensurepip"}
 
 #: Bytes that the agent may take on the wire: it is sent each time, to every host.
-LARGEST_ARCHIVE = 58_000
+LARGEST = 58_000
 
 #: Slow to import, and needed by some commands, or for many hosts, only.
 HEAVY = {"fabric", "paramiko", "cryptography", "jinja2", "rich", "multiprocessing", "distributed"}
@@ -53,24 +51,42 @@ def test_the_agent_is_python_3_10(path: Path) -> None:
     ast.parse(path.read_text(encoding="utf-8"), feature_version=payload.OLDEST_PYTHON)
 
 
-def test_the_agent_runs_from_its_archive_alone(tmp_path: Path) -> None:
-    """In an interpreter that has no installed packages, as on a host."""
-    archive = tmp_path / "agent.zip"
-    archive.write_bytes(payload.archive())
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import rackhand.agent.main; print(rackhand.agent.main.__file__)"
+def test_the_agent_runs_from_what_is_sent_alone() -> None:
+    """In an interpreter that has no installed packages, as on a host; its first word is an event."""
+    command = payload.command(install_python=False, interpreter=sys.executable)
+    done = subprocess.run(["sh", "-c", command], input=payload.packed(), capture_output=True, check=False)
+    assert done.stderr == b""
+    assert json.loads(done.stdout.splitlines()[0])["event"] in ("facts", "refused")
+
+
+def test_a_traceback_of_the_agent_has_its_source(tmp_path: Path) -> None:
+    """Where nothing of it is on the host's disk."""
+    (tmp_path / "importer.py").write_text(payload.sources()["rackhand/agent/importer.py"])
+    code = """
+import json, sys, traceback
+import importer
+importer.install(json.load(sys.stdin))
+from rackhand.agent import files
+try:
+    files.ids("nobody-at-all:root")
+except LookupError:
+    traceback.print_exc()
+"""
+    command = [sys.executable, "-S", "-c", code]
+    done = subprocess.run(
+        command, input=json.dumps(payload.sources()), cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", code, archive], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"{archive}/rackhand/agent/main.py"
+    assert 'File "rackhand/agent/files.py", line' in done.stderr
+    assert "return pwd.getpwnam(user).pw_uid" in done.stderr
 
 
-def test_what_is_left_out_of_the_archive_says_nothing_to_python() -> None:
+def test_what_is_left_out_of_what_is_sent_says_nothing_to_python() -> None:
     """And all that is sent stands on the line on which it is in the source."""
-    with zipfile.ZipFile(io.BytesIO(payload.archive())) as archive:
-        for path in MODULES:
-            source, sent = path.read_bytes(), archive.read(f"rackhand/{path.relative_to(FOLDER.parent).as_posix()}")
-            trees = [ast.dump(ast.parse(text), include_attributes=True) for text in (source, sent)]
-            assert trees[0] == trees[1], path
+    for path in MODULES:
+        source = path.read_text(encoding="utf-8")
+        sent = payload.sources()[f"rackhand/{path.relative_to(FOLDER.parent).as_posix()}"]
+        trees = [ast.dump(ast.parse(text), include_attributes=True) for text in (source, sent)]
+        assert trees[0] == trees[1], path
 
 
 def test_the_agent_is_small(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,10 +94,10 @@ def test_the_agent_is_small(capsys: pytest.CaptureFixture[str]) -> None:
     size = len(payload.packed())
     with capsys.disabled():
         print(f" [the agent: {size:,} bytes] ", end="")
-    assert size < LARGEST_ARCHIVE
+    assert size < LARGEST
 
 
-def test_the_archive_is_the_same_everywhere(tmp_path: Path) -> None:
+def test_what_is_sent_is_the_same_everywhere(tmp_path: Path) -> None:
     """The same source gives the same bytes: in another folder, with other times, after it was run."""
     shutil.copytree(PROJECT / "rackhand", tmp_path / "rackhand", copy_function=shutil.copyfile)
     for path in (tmp_path / "rackhand").rglob("*.py"):

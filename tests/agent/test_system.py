@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from rackhand.agent.system import CommandError, System
+
 CODE = """
 import sys
 from rackhand.agent.system import System
@@ -33,6 +35,47 @@ def test_a_tied_command_ends_with_the_agent(tmp_path: Path, tied: str) -> None:
     finally:
         if not tied:
             os.kill(command, signal.SIGKILL)
+
+
+def test_what_was_begun_is_not_run_again(tmp_path: Path) -> None:
+    """And what comes of it is told to whoever asks for it, once."""
+    command = ("sh", "-c", f"echo run >> {tmp_path}/runs; wc -l < {tmp_path}/runs; exit 3")
+    system = System()
+    system.begin(*command)
+    for count in ("1", "2"):
+        with pytest.raises(CommandError) as failure:
+            system.run(*command)
+        assert (failure.value.code, failure.value.output.strip()) == (3, count)
+
+
+def test_what_was_begun_and_is_left_ends() -> None:
+    """It leaves no process behind."""
+    system = System()
+    system.begin("sleep", "60")
+    (child,) = children()
+    system.leave()
+    assert children() == []
+    assert not Path(f"/proc/{child}").exists()
+
+
+def test_a_program_that_is_missing_is_told_when_it_is_needed() -> None:
+    """Whether or not it was begun with before."""
+    system = System()
+    system.begin("no-such-program")
+    with pytest.raises(CommandError, match="no-such-program is not installed"):
+        system.run("no-such-program")
+
+
+def test_a_command_that_takes_too_long_is_ended() -> None:
+    """What it has said until then is kept."""
+    with pytest.raises(CommandError, match="took too long: begun") as failure:
+        System().run("sh", "-c", "echo begun; exec sleep 60", timeout=0.5)
+    assert failure.value.code is None
+    assert children() == []
+
+
+def children() -> list[str]:
+    return Path("/proc/thread-self/children").read_text().split()
 
 
 def ends(pid: int, within: float) -> bool:

@@ -4,9 +4,8 @@ The product has no hook for this. What is changed is in this process alone: the 
 (`halt.py`) and a line that installs it. POINT `-` stops nowhere.
 """
 
-import io
 import sys
-import zipfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
@@ -14,28 +13,22 @@ from typing import NoReturn
 from rackhand import cli, payload
 from tests.faults import halt
 
-#: Where the module goes in the agent's archive, and what is added to the module that the agent starts from.
+#: Where the module goes among the agent's, and what is added to the module that the agent starts from.
 _MODULE, _MAIN = "rackhand/agent/halt.py", "rackhand/agent/main.py"
 _INSTALL = "\n\nfrom rackhand.agent import halt as _halt\n\n_halt.install({point!r}, Emitter, Channel)\n"
 
 
-def halting(archive: bytes, point: str) -> bytes:
-    """The agent's archive with the halt in it: the same bytes whenever it is made, as threads may make it twice, and
-    one tells its size, the other sends it."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(buffer, "w") as new:
-        for info in old.infolist():
-            addition = _INSTALL.format(point=point).encode() if info.filename == _MAIN else b""
-            new.writestr(info, old.read(info) + addition)
-        new.write(Path(halt.__file__), _MODULE)
-    return buffer.getvalue()
+def halting(sources: Mapping[str, str], point: str) -> dict[str, str]:
+    """The agent's sources with the halt in them."""
+    halt_source = Path(halt.__file__).read_text(encoding="utf-8")
+    return {**sources, _MODULE: halt_source, _MAIN: sources[_MAIN] + _INSTALL.format(point=point)}
 
 
 def main() -> NoReturn:
     """Runs the command line behind the name of a point."""
     point = sys.argv[1]
-    original = payload.archive
-    payload.archive = cache(lambda: halting(original(), point))
+    original = payload.sources
+    payload.sources = cache(lambda: halting(original(), point))
     sys.argv = ["invoke", *sys.argv[2:]]
     cli.main()
 

@@ -46,12 +46,14 @@ class Packages(Resource):
     def wanted(self) -> State:
         return dict.fromkeys(self.packages, "installed")
 
+    def questions(self) -> tuple[tuple[str, ...], ...]:
+        return (("dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *self.packages),)
+
     def actual(self, system: System) -> State:
         # dpkg-query fails when it knows nothing of one package, and still prints the others.
+        (question,) = self.questions()
         try:
-            output = system.run(
-                "dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *self.packages
-            )
+            output = system.run(*question)
         except CommandError as error:
             if error.code != 1:
                 raise
