@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import socket
 import string
@@ -83,5 +82,7 @@ def _range(first: str, last: str, step: str) -> list[str]:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: ` (did you mean "web"?)`, or nothing when none is close."""
+    import difflib  # needed when something is wrong
+
     close = difflib.get_close_matches(name, list(known), n=1)
     return f' (did you mean "{close[0]}"?)' if close else ""

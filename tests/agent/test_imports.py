@@ -139,3 +139,18 @@ print(json.dumps(sorted(sys.modules)))
     modules = json.loads(done.stdout.splitlines()[-1])
     assert "tasks" in modules
     assert {name.partition(".")[0] for name in modules} & HEAVY == set()
+
+
+def test_invoke_and_paramiko_load_only_what_they_need() -> None:
+    """And are no worse for it: paramiko tells hosts its version, and whoever comes later finds what was left out."""
+    code = """
+import sys
+import rackhand.cli, rackhand.transport.ssh
+print(*sorted(sys.modules))
+import importlib.metadata, unittest.mock, invoke.util, paramiko, yaml
+assert invoke.util.yaml is yaml
+assert paramiko.Transport._CLIENT_ID == "paramiko_" + importlib.metadata.version("paramiko")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    left_out = {"unittest.mock", "asyncio", "invoke.vendor.yaml.reader", "importlib.metadata", "email.message"}
+    assert left_out & set(done.stdout.split()) == set()

@@ -43,7 +43,7 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
         line = open(f"/proc/{pid}/cmdline", "rb").read().replace(b"\\0", b" ").decode(errors="replace").strip()
     except OSError:
         continue
-    words = ("rackhand", "memfd_create", "gunicorn", "apt-get", "dpkg", "uv ", "nginx: ")
+    words = ("rackhand", "gunicorn", "apt-get", "dpkg", "uv ", "nginx: ")
     if int(pid) != os.getpid() and any(word in line for word in words):
         processes.append("process " + line.replace(" is shutting down", ""))
 json.dump(paths + units + files + timers + processes, sys.stdout)

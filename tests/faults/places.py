@@ -24,7 +24,7 @@ HALF_STARTED = "before instance:two/ID"
 RUNS = "/var/lib/rackhand/runs"
 
 #: What stands in the command line of every process of the agent.
-AGENT = b'memfd_create("rackhand")'
+AGENT = b"from rackhand.agent.main import main"
 
 #: Looked through for what is left over: folder, how deep, and what must be in the path (any of these).
 ROOTS = (

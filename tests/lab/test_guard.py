@@ -131,7 +131,7 @@ def put_back(host: LabHost) -> None:
 
 
 def kill_agents(host: LabHost) -> None:
-    pids = host.run(["pgrep", "-f", "memfd_create"]).stdout.split()
+    pids = host.run(["pgrep", "-f", "from rackhand.agent.main import main"]).stdout.split()
     host.run(["kill", "-KILL", *pids])
 
 
