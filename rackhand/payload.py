@@ -1,6 +1,5 @@
 """The agent as it is sent to a host, and the command there that takes it."""
 
-import json
 import re
 import shlex
 import zlib
@@ -31,8 +30,9 @@ while len(z)<n:
  if not b:sys.exit({refused})
  z+=b
 try:
- import json,zlib
- s=json.loads(zlib.decompress(z))
+ import zlib
+ s=zlib.decompress(z).decode().split("\\0")
+ s=dict(zip(s[::2],s[1::2]))
  i=sys.modules["rackhand.agent.importer"]=type(sys)("rackhand.agent.importer")
  exec(compile(s["{importer}"],"{importer}","exec"),i.__dict__)
  i.install(s)
@@ -90,9 +90,10 @@ def sources() -> Mapping[str, str]:
 
 @cache
 def packed() -> bytes:
-    """The sources as they are sent: compressed as a whole, the same bytes for the same source. A higher level takes
-    twice as long for half a percent."""
-    return zlib.compress(json.dumps(sources()).encode(), 6)
+    """The sources as they are sent, each behind its path: compressed as a whole, the same bytes for the same source. A
+    higher level takes twice as long for half a percent."""
+    text = "\0".join(part for module in sources().items() for part in module)
+    return zlib.compress(text.encode(), 6)
 
 
 def command(*, install_python: bool, interpreter: str | None) -> str:

@@ -96,7 +96,7 @@ def ask(plan: Plan, system: System) -> None:
     system.leave()
     system.watch(unit for resource in plan for unit in resource.units())
     for resource in plan:
-        for question in resource.questions():
+        for question in resource.questions(system):
             system.begin(*question)
 
 

@@ -85,7 +85,7 @@ class Resource:
         """The systemd units whose state this resource reads; the engine asks systemd for all of them at once."""
         return ()
 
-    def questions(self) -> tuple[tuple[str, ...], ...]:
+    def questions(self, system: System) -> tuple[tuple[str, ...], ...]:
         """The commands whose output `actual` needs; the engine begins with all of them at once."""
         return ()
 

@@ -118,14 +118,14 @@ class Asking(Resource):
     def name(self) -> str:
         return f"about {self.step}"
 
-    def questions(self) -> tuple[tuple[str, ...], ...]:
+    def questions(self, system: System) -> tuple[tuple[str, ...], ...]:
         return (("sh", "-c", f"cd {self.folder}; cat {self.step} || true; echo {self.step} >> asked"),)
 
     def wanted(self) -> State:
         return {"said": "new"}
 
     def actual(self, system: System) -> State:
-        (question,) = self.questions()
+        (question,) = self.questions(system)
         return {"said": system.run(*question).strip()}
 
     def apply(self, system: System, actual: State) -> None:

@@ -46,12 +46,12 @@ class Packages(Resource):
     def wanted(self) -> State:
         return dict.fromkeys(self.packages, "installed")
 
-    def questions(self) -> tuple[tuple[str, ...], ...]:
+    def questions(self, system: System) -> tuple[tuple[str, ...], ...]:
         return (("dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *self.packages),)
 
     def actual(self, system: System) -> State:
         # dpkg-query fails when it knows nothing of one package, and still prints the others.
-        (question,) = self.questions()
+        (question,) = self.questions(system)
         try:
             output = system.run(*question)
         except CommandError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -46,19 +45,26 @@ class Virtualenv(Resource):
     def _uv(self, system: System) -> str:
         return system.path(f"{layout.UV}/{self.uv[:16]}")
 
+    def questions(self, system: System) -> tuple[tuple[str, ...], ...]:
+        path = self._path(system)
+        return (_entries(path),) if os.path.isdir(path) else ()
+
     def wanted(self) -> State:
         return {"packages": _COMPLETE}
 
     def actual(self, system: System) -> State:
-        path = system.path(layout.venv(self.key))
+        path = self._path(system)
         manifest = files.read_text(os.path.join(path, MANIFEST))
         if manifest is None:
             return {"packages": None}
-        found = _manifest(path)
+        found = _manifest(system, path)
         if found == manifest:
             return {"packages": _COMPLETE}
-        differing = set(found.splitlines()) ^ set(manifest.splitlines())
+        differing = set(found.split("\n")) ^ set(manifest.split("\n"))
         return {"packages": f"damaged: {min(line.rpartition(' ')[2] for line in differing)}"}
+
+    def _path(self, system: System) -> str:
+        return system.path(layout.venv(self.key))
 
     def begin(self, system: System) -> None:
         if os.path.exists(_CERTIFICATES) and self.actual(system) != self.wanted():
@@ -76,7 +82,7 @@ class Virtualenv(Resource):
         if not os.path.exists(self._made(system)):
             self._make(system)
         os.rename(self._made(system), os.path.join(partial, MANIFEST))
-        files.put_folder(partial, system.path(layout.venv(self.key)))
+        files.put_folder(partial, self._path(system))
 
     def _partial(self, system: System) -> str:
         return system.path(f"{layout.VENVS}/.{self.key}.partial")
@@ -113,7 +119,7 @@ class Virtualenv(Resource):
             raise ResourceError("the dependencies could not be installed", lines) from error
         finally:
             files.remove(requirements)
-        manifest = _manifest(partial)
+        manifest = _manifest(system, partial)
         with open(self._made(system), "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(manifest)
 
@@ -134,12 +140,13 @@ class Virtualenv(Resource):
         return path
 
 
-def _manifest(path: str) -> str:
+def _manifest(system: System, path: str) -> str:
     """A line for everything in the environment: what a change of a file by hand would change."""
-    lines = []
-    for name, status in files.walk(path):
-        if name != MANIFEST:
-            # A folder's size and time tell nothing that its entries do not.
-            size, time = (0, 0) if stat.S_ISDIR(status.st_mode) else (status.st_size, status.st_mtime_ns)
-            lines.append(f"{status.st_mode:o} {status.st_uid}:{status.st_gid} {size} {time} {name}")
-    return "\n".join(lines)
+    lines = system.run(*_entries(path)).split("\n")
+    return "\n".join(sorted(line for line in lines if line and line.rpartition(" ")[2] != MANIFEST))
+
+
+def _entries(path: str) -> tuple[str, ...]:
+    """Of a folder, its size and time tell nothing that its entries do not."""
+    folder, other = "%y %m %U:%G %P\\n", "%y %m %U:%G %s %T@ %P\\n"
+    return ("find", path, "-mindepth", "1", "-type", "d", "-printf", folder, "-o", "-printf", other)
