@@ -2,6 +2,7 @@
 them answers two requests at once."""
 
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -70,17 +71,36 @@ def host(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> LabHost:
 @pytest.mark.parametrize("name", ROWS)
 def test_the_processes_are_those_that_were_asked_for(host: LabHost, eye: Callable[[LabHost], Eye], name: str) -> None:
     """A master, and as many workers of this kind as there should be, which answer the requests."""
-    row, seen = ROWS[name], eye(host)
-    unit = os.path.basename(os.readlink(host.root / f"opt/rackhand/current/{name}/unit"))
-    master = int(seen.check_output(f"systemctl show --property=MainPID --value {unit}"))
-    found = [line.split() for line in seen.check_output("ps -eo pid=,unit:200=").splitlines()]
-    workers = {int(pid) for pid, of in found if of == unit} - {master}
+    row = ROWS[name]
+    workers = workers_of(host, eye(host), name)
     assert len(workers) == row.settings["workers"]
     for _ in range(20):
         told = httpx.get(f"http://{host.address}/{name}/serving", timeout=20).json()
         assert told["pid"] in workers
         assert KINDS.intersection(told["classes"]) == row.kinds
         assert any("gunicorn" in one for one in told["classes"]) == ("worker" in row.settings)
+
+
+def workers_of(host: LabHost, seen: Eye, name: str) -> set[int]:
+    unit = os.path.basename(os.readlink(host.root / f"opt/rackhand/current/{name}/unit"))
+    master = int(seen.check_output(f"systemctl show --property=MainPID --value {unit}"))
+    found = [line.split() for line in seen.check_output("ps -eo pid=,unit:200=").splitlines()]
+    return {int(pid) for pid, of in found if of == unit} - {master}
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if UVICORN in row.kinds])
+def test_an_idle_worker_rests(host: LabHost, eye: Callable[[LabHost], Eye], name: str) -> None:
+    """Uvicorn's own server wakes up ten times a second."""
+    seen = eye(host)
+    workers = workers_of(host, seen, name)
+
+    def woken() -> int:
+        found = [seen.check_output(f"grep -r ^voluntary_ctxt_switches /proc/{pid}/task/*/status") for pid in workers]
+        return sum(int(line.split()[-1]) for line in "\n".join(found).splitlines())
+
+    before = woken()
+    time.sleep(5)
+    assert woken() - before < len(workers) * 5 * 5
 
 
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.together is not None])
