@@ -14,6 +14,8 @@ UNIT_PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,NRestarts,ActiveEnterTimestamp"
 )
 
+#: Bytes that a command which was begun may say before somebody hears it: the most that pipe(7) lets anybody have.
+_ROOM = 2**20
 
 #: What systemd says of a unit, by property.
 Unit = Mapping[str, str]
@@ -76,7 +78,7 @@ class System:
         """Starts a command that only reads, which `run` will be asked for: its answer may come while other things are
         done. What is begun is to be left (`leave`) before anything changes."""
         with contextlib.suppress(OSError):  # `run` tells
-            self._begun[argv] = _start(argv)
+            self._begun[argv] = _start(argv, pipesize=_ROOM)
 
     def leave(self) -> None:
         """Ends what was begun and not asked for: it may say what is no longer so."""
@@ -141,6 +143,7 @@ def _start(
     user: str | None = None,
     cwd: str | None = None,
     tie: Callable[[], None] | None = None,
+    pipesize: int = -1,
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         argv,
@@ -151,6 +154,7 @@ def _start(
         user=user,
         cwd=cwd,
         preexec_fn=tie,
+        pipesize=pipesize,
     )
 
 

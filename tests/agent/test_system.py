@@ -48,6 +48,18 @@ def test_what_was_begun_is_not_run_again(tmp_path: Path) -> None:
         assert (failure.value.code, failure.value.output.strip()) == (3, count)
 
 
+def test_what_was_begun_goes_on_though_nobody_hears_it(tmp_path: Path) -> None:
+    """As far as a listing of a large environment, say, is long."""
+    system, ended = System(), tmp_path / "ended"
+    command = ("sh", "-c", f"head --bytes 900000 /dev/zero; touch {ended}")
+    system.begin(*command)
+    deadline = time.monotonic() + 30
+    while not ended.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert len(system.run(*command)) == 900000
+
+
 def test_what_was_begun_and_is_left_ends() -> None:
     """It leaves no process behind."""
     system = System()
