@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from rackhand.agent import files
+from rackhand.agent.system import System
 
 FOLDER = "/run/rackhand-fault"
 #: The points passed so far, and which resources changed; where the agent waits; what lets it go on.
@@ -101,7 +101,7 @@ def install(point: str, emitter: type, channel: type) -> None:
     _before(os, "replace", lambda old, new, *_, **__: halt.operation("replace", new))
     _before(shutil, "rmtree", lambda path, *_, **__: halt.operation("remove", path))
     _before(files, "_exchange", lambda new, path: halt.operation("exchange", path))
-    _before(subprocess, "run", lambda argv, *_, **__: _command(halt, argv))
+    _before(System, "run", lambda _, *argv, **__: _command(halt, argv))
 
 
 def _command(halt: Halt, argv: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ from tests.faults.case import Case, Outcome, tried
 from tests.faults.faults import FAULTS
 from tests.faults.invariants import inside
 from tests.faults.run import Planned, Range, run, shooting_range, subset
-from tests.faults.scenario import code_only
+from tests.faults.scenario import CODE, code_only
 from tests.faults.troubles import TROUBLES
 from tests.faults.witness import Witness
 
@@ -40,6 +40,13 @@ def test_what_becomes_of_a_fault(outcomes: dict[tuple[str, str, str], Outcome], 
     """The old or the new release serves, never neither or both; the next run converges, and nothing is left over."""
     outcome = outcomes[planned.scenario.name, planned.named, planned.point]
     assert not outcome.violations, table.history(outcome)
+
+
+def test_there_is_a_boundary_at_every_kind_of_operation(ground: Range) -> None:
+    """What the agent does to data, files, folders and, by other programs, to all else."""
+    points = ground.dry_run(CODE)
+    operations = ("receive", "replace", "rename", "exchange", "remove", "systemctl start", "systemctl stop")
+    assert [name for name in operations if not any(f" > {name} " in point for point in points)] == []
 
 
 def test_the_subset_has_every_fault() -> None:
