@@ -15,14 +15,18 @@ OLDEST_PYTHON = (3, 10)
 #: Exit codes of the command before the agent runs.
 REFUSED, NO_PYTHON = 72, 73
 
-# Reads the agent from its standard input and imports it from memory: nothing is written to the host. In the short life
-# of the agent, looking for cycles of garbage is a waste.
+# Reads the agent from its standard input and imports it from memory: nothing is written to the host. The agent is a
+# child of what was started, so that it can leave the session of the connection. It is forked off while there is little
+# in memory: what both have, the kernel copies as soon as it is touched. In its short life, to look for cycles of
+# garbage is a waste, and so is to tidy up at its end.
 _BOOTSTRAP = """\
 import gc,os,sys
 gc.disable()
 if sys.version_info<{oldest}:
  print("rackhand: Python {wanted} or later is needed, and the host has "+sys.version.split()[0],file=sys.stderr)
  sys.exit({refused})
+p=os.fork()
+if p:os._exit(os.waitstatus_to_exitcode(os.waitpid(p,0)[1]))
 n={size}
 z=b""
 while len(z)<n:
@@ -40,7 +44,9 @@ try:
 except ImportError as e:
  print("rackhand: the host's Python lacks parts of its library (%s): apt-get install python3"%e,file=sys.stderr)
  sys.exit({refused})
-sys.exit(main())
+c=main()
+sys.stderr.flush()
+os._exit(c)
 """
 
 # Installs Python where a host has none, in the same connection.

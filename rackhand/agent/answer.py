@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,10 @@ def give(message: dict[str, Any], channel: Channel, emit: Emitter) -> int:
     if not message["apply"]:
         engine.ask(plan, system)
         return _end(emit, engine.run(plan, system, emit, apply=False))
-    return _detached(lambda: _apply(plan, message, channel, emit))
+    # Neither the end of the connection nor of sudo ends what is begun here.
+    os.setsid()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    return _apply(plan, message, channel, emit)
 
 
 def _answer(message: dict[str, Any], system: System, channel: Channel, emit: Emitter) -> None:
@@ -86,21 +88,6 @@ def _log(message: dict[str, Any], emit: Emitter, event: str, **fields: Any) -> N
     emit.name(message["run"])
     emit.log(host_log.tell)
     emit(event, who=message["who"], **fields)
-
-
-def _detached(work: Any) -> int:
-    """Does the work in a session of its own, so that neither the end of the connection nor of sudo ends it."""
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        code = 70
-        try:
-            code = work()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def _apply(plan: Plan, message: dict[str, Any], channel: Channel, emit: Emitter) -> int:
