@@ -87,11 +87,10 @@ _MEANING = re.compile(r"^ *#: .*$", re.MULTILINE)
 def sources() -> Mapping[str, str]:
     """The agent's modules, by their paths below the folder that would be on the host's `sys.path`."""
     folder = Path(agent.__file__).parent
-    modules = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.py"))}
-    found = {
-        f"rackhand/agent/{name}": _MEANING.sub("", path.read_text(encoding="utf-8")) for name, path in modules.items()
+    return {"rackhand/__init__.py": ""} | {
+        f"rackhand/agent/{path.relative_to(folder).as_posix()}": _MEANING.sub("", path.read_text(encoding="utf-8"))
+        for path in sorted(folder.rglob("*.py"))
     }
-    return {"rackhand/__init__.py": "", **found}
 
 
 @cache

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from rackhand.agent.plan import Plan
 from rackhand.agent.resource import Failure, Resource, ResourceError, Stage, State
 from rackhand.agent.resources import Current, File, Probe, Release
 from rackhand.agent.system import System
+from tests.agent.waiting import until
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,12 +168,18 @@ class Trial:
         apply: bool = True,
         cancelled: Callable[[], bool] = lambda: False,
         before_change: Callable[[], None] = lambda: None,
+        asked: Sequence[str] = (),
     ) -> None:
+        """Asks about the steps that should be `asked` about before the run begins."""
+        plan, system = Plan(resources), System(str(self.root))
+        if asked:
+            ask(plan, system)
+            until(lambda: self.asked == asked)
         with (self._folder / "events").open("w+b") as file:
             emit = Emitter(file.fileno())
             self.outcome = run(
-                Plan(resources),
-                System(str(self.root)),
+                plan,
+                system,
                 emit,
                 apply=apply,
                 cancelled=cancelled,
@@ -184,7 +190,14 @@ class Trial:
 
     @property
     def notes(self) -> list[str]:
-        path = self.root / "notes"
+        return self._lines("notes")
+
+    @property
+    def asked(self) -> list[str]:
+        return sorted(self._lines("asked"))
+
+    def _lines(self, name: str) -> list[str]:
+        path = self.root / name
         return path.read_text().splitlines() if path.exists() else []
 
     @property
@@ -576,38 +589,15 @@ def pipe() -> Iterator[tuple[int, int]]:
     os.close(writing)
 
 
-def test_questions_are_begun_with_before_they_are_needed(tmp_path: Path) -> None:
+def test_questions_are_begun_with_before_they_are_needed(trial: Trial) -> None:
     """And asked once, where nothing changes."""
-    for step in ("one", "two"):
-        (tmp_path / step).write_text("new ")
-    plan = Plan.of(Asking(folder=str(tmp_path), step=step) for step in ("one", "two"))
-    system = System(str(tmp_path))
-    ask(plan, system)
-    wait_for(lambda: asked_in(tmp_path) == ["one", "two"])
-    with open(os.devnull, "wb") as file:
-        outcome = run(plan, system, Emitter(file.fileno()), apply=True)
-    assert (outcome.ok, outcome.changed) == (2, 0)
-    assert asked_in(tmp_path) == ["one", "two"]
+    trial.has(one="new", two="new")
+    trial.run(*(Asking(folder=str(trial.root), step=step) for step in ("one", "two")), asked=["one", "two"])
+    assert (trial.outcome.ok, trial.outcome.changed) == (2, 0)
+    assert trial.asked == ["one", "two"]
 
 
-def test_what_was_asked_before_a_change_is_asked_again(tmp_path: Path) -> None:
+def test_what_was_asked_before_a_change_is_asked_again(trial: Trial) -> None:
     """The answer is of before."""
-    plan = Plan.of([Step(step="one"), Asking(folder=str(tmp_path), step="one")])
-    system = System(str(tmp_path))
-    ask(plan, system)
-    wait_for(lambda: asked_in(tmp_path) == ["one"])
-    with open(os.devnull, "wb") as file:
-        outcome = run(plan, system, Emitter(file.fileno()), apply=True)
-    assert (outcome.ok, outcome.changed, outcome.failed) == (1, 1, 0)
-
-
-def asked_in(folder: Path) -> list[str]:
-    asked = folder / "asked"
-    return sorted(asked.read_text().split()) if asked.exists() else []
-
-
-def wait_for(so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    trial.run(Step(step="one"), Asking(folder=str(trial.root), step="one"), asked=["one"])
+    assert (trial.outcome.ok, trial.outcome.changed, trial.outcome.failed) == (1, 1, 0)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rackhand.agent.system import CommandError, System
+from tests.agent.waiting import until
 
 CODE = """
 import sys
@@ -23,10 +24,7 @@ def test_a_tied_command_ends_with_the_agent(tmp_path: Path, tied: str) -> None:
     """However that ends. Others go on."""
     noted = tmp_path / "pid"
     agent = subprocess.Popen([sys.executable, "-c", CODE, noted, tied])
-    deadline = time.monotonic() + 30
-    while not noted.exists() or not noted.read_text().endswith("\n"):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: noted.exists() and noted.read_text().endswith("\n"))
     command = int(noted.read_text())
     agent.kill()
     agent.wait()
@@ -53,10 +51,7 @@ def test_what_was_begun_goes_on_though_nobody_hears_it(tmp_path: Path) -> None:
     system, ended = System(), tmp_path / "ended"
     command = ("sh", "-c", f"head --bytes 900000 /dev/zero; touch {ended}")
     system.begin(*command)
-    deadline = time.monotonic() + 30
-    while not ended.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(ended.exists)
     assert len(system.run(*command)) == 900000
 
 
