@@ -91,12 +91,12 @@ def _check(resource: object) -> None:
     if not isinstance(resource, Resource):
         raise TypeError(f"should yield resources, got {resource!r}")
     hints = typing.get_type_hints(type(resource))
-    for field in dataclasses.fields(resource):
-        value = getattr(resource, field.name)
-        kind = typing.get_origin(hints[field.name]) or hints[field.name]
+    for name in resource.fields:
+        value = getattr(resource, name)
+        kind = typing.get_origin(hints[name]) or hints[name]
         if kind in (str, int, bool, tuple) and not isinstance(value, kind):
             wanted = {str: "text", int: "a number", bool: "true or false", tuple: "a tuple"}[kind]
-            raise TypeError(f"{field.name} of {resource.kind} should be {wanted}, got {value!r}")
+            raise TypeError(f"{name} of {resource.kind} should be {wanted}, got {value!r}")
 
 
 @cache

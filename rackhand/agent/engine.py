@@ -6,7 +6,6 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rackhand.agent.ahead import Ahead
@@ -25,21 +24,23 @@ Change = dict[str, Any]
 _FORESEEN = (ResourceError, CommandError, OSError, LookupError)
 
 
-@dataclass
 class Outcome:
     """The counts of a run. `reason` says why it failed; `undone` that what it had changed was taken back; `sound` that
     nothing is known of what serves that speaks against sending it requests."""
 
-    ok: int = 0
-    changed: int = 0
-    failed: int = 0
-    skipped: int = 0
-    undone: bool = False
-    interrupted: bool = False
-    sound: bool = True
-    reason: str | None = None
-    applied: list[tuple[Resource, State]] = field(default_factory=list, repr=False)
-    unproven: list[Resource] = field(default_factory=list, repr=False)
+    def __init__(
+        self, *, failed: int = 0, skipped: int = 0, interrupted: bool = False, reason: str | None = None
+    ) -> None:
+        self.ok = 0
+        self.changed = 0
+        self.failed = failed
+        self.skipped = skipped
+        self.undone = False
+        self.interrupted = interrupted
+        self.sound = True
+        self.reason = reason
+        self.applied: list[tuple[Resource, State]] = []
+        self.unproven: list[Resource] = []
 
 
 class _Clock:

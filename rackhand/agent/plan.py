@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from rackhand.agent.record import Record
 from rackhand.agent.resource import STAGES, Resource
 from rackhand.agent.resources import KINDS
 
@@ -14,11 +14,13 @@ class PlanError(Exception):
     """A plan that contradicts itself: a mistake in a role, not in the user's input."""
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Record):
     """Resources ordered by stage, and within a stage as the roles gave them."""
 
     resources: tuple[Resource, ...]
+
+    def __init__(self, resources: tuple[Resource, ...]) -> None:
+        super().__init__(resources=resources)
 
     @classmethod
     def of(cls, resources: Iterable[Resource]) -> Plan:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, get_args
 
+from rackhand.agent.record import Record
 from rackhand.agent.system import System
 
 Stage = Literal["prepare", "switch", "verify", "retire"]
@@ -22,16 +22,14 @@ class ResourceError(Exception):
         self.log = log
 
 
-@dataclass(frozen=True, kw_only=True)
-class Failure:
+class Failure(Record):
     """The resource at which a run failed, and why."""
 
     resource: Resource
     message: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Before:
+class Before(Record):
     """How to put back what a resource that can cut off the controller is about to change: these files as they are now,
     then commands, each with its standard input, for what runs. After a boot the files alone are put back."""
 
@@ -39,8 +37,7 @@ class Before:
     commands: tuple[tuple[tuple[str, ...], str], ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Resource:
+class Resource(Record):
     """One thing on a host. A kind says what is wanted, reads what is, and changes it; comparing, diffing, reading again
     after a change, timing and undoing belong to the engine."""
 
@@ -130,7 +127,7 @@ class Resource:
         return True
 
     def to_wire(self) -> dict[str, Any]:
-        return {"kind": self.kind, **asdict(self)}
+        return {"kind": self.kind, **{name: getattr(self, name) for name in self.fields}}
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Resource:

@@ -6,10 +6,10 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from rackhand.agent import files, layout
+from rackhand.agent.record import Record
 from rackhand.agent.system import System, Unit
 
 #: How a new instance takes over: started beside the old one and proven first, or after the old one has ended.
@@ -28,8 +28,7 @@ REVIVAL = 240
 _LARGEST_NOTE = 2**16
 
 
-@dataclass(frozen=True, kw_only=True)
-class Serving:
+class Serving(Record):
     """What is current of one application: an instance, and the socket that it answers on."""
 
     instance: str
@@ -194,8 +193,7 @@ def identity(path: str, status: os.stat_result) -> str:
     return f"{path} {status.st_ino} {seconds}.{fraction:09d}0"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Application:
+class Application(Record):
     """What an instance's first worker has found its application to be. `refused` says why no such worker can serve it:
     `setting`, the one that says otherwise, `why`, and what to `write` there."""
 
@@ -255,8 +253,7 @@ def _memory(pid: str) -> int:
 # Releases
 
 
-@dataclass(frozen=True, kw_only=True)
-class Release:
+class Release(Record):
     """A release on a host. `order` tells when it last became current, in comparison with others, and is 0 for never: no
     clock is asked, since clocks jump. `proven` says that a run has seen it answer after it had become current.
     `instance` is which one of it served last, `at` since when, in seconds since the epoch, and `run` by which run.

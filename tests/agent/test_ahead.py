@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,7 +41,6 @@ def there(path: Path) -> bool:
     return path.exists()
 
 
-@dataclass(frozen=True, kw_only=True)
 class Mark(Resource):
     """A file; `begin` writes another one before, then fails, or hangs."""
 
@@ -79,7 +77,6 @@ class Mark(Resource):
         Path(system.path(self.mark)).touch()
 
 
-@dataclass(frozen=True, kw_only=True)
 class Wait(Resource):
     """Waits for a file, which somebody else must write meanwhile."""
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +18,6 @@ from rackhand.agent.system import System
 from tests.agent.waiting import until
 
 
-@dataclass(frozen=True, kw_only=True)
 class Step(Resource):
     """A resource whose whole state is a file, and which notes in another file all that is done to it."""
 
@@ -78,7 +76,6 @@ class Step(Resource):
             file.write(f"{what} {self.step}\n")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Look(Resource):
     """Observes that a step has a value."""
 
@@ -105,7 +102,6 @@ class Look(Resource):
         return self.matters
 
 
-@dataclass(frozen=True, kw_only=True)
 class Asking(Resource):
     """Reads the file of a step by asking a program, which counts how often it was asked."""
 
@@ -132,7 +128,6 @@ class Asking(Resource):
         """A change of what it reads is the step's."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Hanging(Step):
     """A step that waits for what never comes."""
 

@@ -422,7 +422,7 @@ def test_mistakes(settings: Settings, variables: str, file: str, message: str) -
 #: By name: what the role does, and what is told.
 RAISES = {
     "an error": ("    yield File(path=target.nope, content='x')\n", "10: AttributeError: 'Target' object has no"),
-    "an error of a resource": ("    yield File(path='/x')\n", "10: TypeError: File.__init__() missing 1 required"),
+    "an error of a resource": ("    yield File(path='/x')\n", "10: TypeError: File needs content"),
     "what is no resource": ("    x = 1\n    yield x\n", "11: TypeError: should yield resources, got 1"),
     "a value of another type": (
         "    yield File(path='/x', content=7)\n",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rackhand.agent import files, layout, serving
@@ -14,7 +13,6 @@ from rackhand.agent.serving import Serving
 from rackhand.agent.system import System
 
 
-@dataclass(frozen=True, kw_only=True)
 class Current(Resource):
     """Nginx reaches applications through the record, and at boot the instances that it names are started: replacing it
     is the switch, for all applications at once.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rackhand.agent import files
@@ -12,7 +11,6 @@ from rackhand.agent.resource import Resource, ResourceError, State
 from rackhand.agent.system import System
 
 
-@dataclass(frozen=True, kw_only=True)
 class Directory(Resource):
     kind: ClassVar[str] = "directory"
 

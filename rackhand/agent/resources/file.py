@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rackhand.agent import files
@@ -11,7 +10,6 @@ from rackhand.agent.resource import Resource, ResourceError, State
 from rackhand.agent.system import CommandError, System
 
 
-@dataclass(frozen=True, kw_only=True)
 class File(Resource):
     """Replaced in one step. `validate` is a command that must accept the new content, at the path put in place of the
     argument `{}`, before it replaces anything."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rackhand.agent import files, layout
@@ -18,7 +17,6 @@ _LIST = f"nft --stateless list table {TABLE}"
 REMOVE = f"table {TABLE}\ndelete table {TABLE}\n"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Firewall(Resource):
     """`content` replaces the table as a whole, in one transaction of the kernel; other tables are left alone."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rackhand.agent import facts, files, layout, serving
@@ -27,7 +26,6 @@ class Unservable(ResourceError):
     """An application that its workers cannot serve."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Instance(Resource):
     """`health` is the path that must answer with a status of 200 to 299, within `timeout` seconds of the start;
     `prefix` is the part of it under which nginx serves the application. A new instance must stay healthy for `settle`

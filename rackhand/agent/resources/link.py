@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rackhand.agent import files
@@ -11,7 +10,6 @@ from rackhand.agent.resource import Resource, ResourceError, State
 from rackhand.agent.system import System
 
 
-@dataclass(frozen=True, kw_only=True)
 class Link(Resource):
     """Makes the folders that lead to it."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rackhand.agent import files, http, layout, serving
@@ -33,7 +32,6 @@ DRAIN_TIMEOUT = 3600
 OVERLAP = 0.2
 
 
-@dataclass(frozen=True, kw_only=True)
 class NginxSite(Resource):
     """Without `content` there is to be no site: nginx is stopped if it had one, since the application that `keeps` the
     port listens itself. Whatever else Rackhand has let listen there lets go of it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rackhand.agent.resource import Resource, ResourceError, State
@@ -28,7 +27,6 @@ _APT = (
 _ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Packages(Resource):
     kind: ClassVar[str] = "packages"
     mostly_waits: ClassVar[bool] = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rackhand.agent import http
@@ -15,7 +14,6 @@ from rackhand.agent.system import System
 PATIENCE = 2
 
 
-@dataclass(frozen=True, kw_only=True)
 class Probe(Resource):
     """`path` must answer with a status of 200 to 299, within `timeout` seconds. An answer that is an error is final
     soon: what answers was healthy before on its own socket."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rackhand.agent import files, layout
@@ -12,7 +11,6 @@ from rackhand.agent.resource import Resource, ResourceError, State
 from rackhand.agent.system import System
 
 
-@dataclass(frozen=True, kw_only=True)
 class Release(Resource):
     """Named by a digest of all that is in it. `code` lists the code's files and `archive` is the digest of the tar file
     that carries them; `files` are (name, content, mode), readable by `group` where the mode says so; `links` are (name,

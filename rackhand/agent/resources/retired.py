@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rackhand.agent import files, layout, serving
@@ -18,7 +17,6 @@ PATIENCE = 20
 _ENDED = ("inactive", "deactivating")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Retired(Resource):
     """`current` are the (app, release) pairs that serve now; with `only`, no other application does. `venvs` are the
     environments in use, and `keep` is how many good releases of an app stay on the host, the current one among them,

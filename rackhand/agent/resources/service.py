@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rackhand.agent import files, layout, serving
@@ -18,7 +17,6 @@ SETTLE = 1.0
 _BY_ITSELF = ("static", "indirect", "generated", "alias", "transient")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Service(Resource):
     """`files` are the files and folders that the service reads when it starts; its unit and what is in UNIT.d need not
     be named. It is restarted when one of them was touched, by whomever, since Rackhand last started it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rackhand.agent import files, layout
@@ -24,7 +23,6 @@ _LOAD_TIMEOUT = 10
 _NAMES = {"without-password": "prohibit-password"}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Sshd(Resource):
     """A file of options, of which sshd says itself that they are in effect, and which the running sshd has read: it
     writes its PID file after it has read its configuration, so that file is the younger one."""

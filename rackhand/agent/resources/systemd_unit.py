@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rackhand.agent.resource import State
@@ -11,7 +10,6 @@ from rackhand.agent.resources.file import File
 from rackhand.agent.system import System
 
 
-@dataclass(frozen=True, kw_only=True)
 class SystemdUnit(File):
     """A file and what systemd has read of it: of a template, that is what its loaded instances were made from."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import grp
 import pwd
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rackhand.agent.resource import Resource, State
@@ -14,7 +13,6 @@ HOME = "/nonexistent"
 SHELL = "/usr/sbin/nologin"
 
 
-@dataclass(frozen=True, kw_only=True)
 class User(Resource):
     kind: ClassVar[str] = "user"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rackhand.agent import files, layout
@@ -19,7 +18,6 @@ INSTALL_TIMEOUT = 1800
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Virtualenv(Resource):
     """`key` is a digest of the requirements and of the interpreter, so that releases with the same dependencies share
     it; `uv` is the digest of the gzipped uv program."""
