@@ -1,5 +1,6 @@
 """The agent as it is sent to a host, and the command there that takes it."""
 
+import hashlib
 import re
 import shlex
 import zlib
@@ -8,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from rackhand import agent
+from rackhand.agent import layout
 
 #: Python on the host older than this is refused.
 OLDEST_PYTHON = (3, 10)
@@ -15,10 +17,10 @@ OLDEST_PYTHON = (3, 10)
 #: Exit codes of the command before the agent runs.
 REFUSED, NO_PYTHON = 72, 73
 
-# Reads the agent from its standard input and imports it from memory: nothing is written to the host. The agent is a
-# child of what was started, so that it can leave the session of the connection. It is forked off while there is little
-# in memory: what both have, the kernel copies as soon as it is touched. In its short life, to look for cycles of
-# garbage is a waste, and so is to tidy up at its end.
+# Reads the agent from its standard input and imports it from memory. It is a child of what was started, so that it can
+# leave the session of the connection. It is forked off while there is little in memory: what both have, the kernel
+# copies as soon as it is touched. In its short life, to look for cycles of garbage is a waste, and so is to tidy up at
+# its end.
 _BOOTSTRAP = """\
 import gc,os,sys
 gc.disable()
@@ -39,7 +41,7 @@ try:
  s=dict(zip(s[::2],s[1::2]))
  i=sys.modules["rackhand.agent.importer"]=type(sys)("rackhand.agent.importer")
  exec(compile(s["{importer}"],"{importer}","exec"),i.__dict__)
- i.install(s)
+ i.install(s,"{digest}","{cache}")
  from rackhand.agent.main import main
 except ImportError as e:
  print("rackhand: the host's Python lacks parts of its library (%s): apt-get install python3"%e,file=sys.stderr)
@@ -79,8 +81,8 @@ exec {python} -I -S -B -c {bootstrap}
 """
 
 
-# What says for readers what a name means. An empty line takes its place: a traceback has the numbers of the source.
-_MEANING = re.compile(r"^ *#: .*$", re.MULTILINE)
+# A comment on a line of its own. An empty line takes its place: a traceback has the numbers of the source.
+_COMMENT = re.compile(r"^ *#.*$", re.MULTILINE)
 
 
 @cache
@@ -88,7 +90,7 @@ def sources() -> Mapping[str, str]:
     """The agent's modules, by their paths below the folder that would be on the host's `sys.path`."""
     folder = Path(agent.__file__).parent
     return {"rackhand/__init__.py": ""} | {
-        f"rackhand/agent/{path.relative_to(folder).as_posix()}": _MEANING.sub("", path.read_text(encoding="utf-8"))
+        f"rackhand/agent/{path.relative_to(folder).as_posix()}": _COMMENT.sub("", path.read_text(encoding="utf-8"))
         for path in sorted(folder.rglob("*.py"))
     }
 
@@ -101,6 +103,12 @@ def packed() -> bytes:
     return zlib.compress(text.encode(), 6)
 
 
+@cache
+def digest() -> str:
+    """What tells these sources from others."""
+    return hashlib.sha256(packed()).hexdigest()[:16]
+
+
 def command(*, install_python: bool, interpreter: str | None) -> str:
     """A shell command that reads the packed agent from its standard input and becomes the agent. Without an
     interpreter, the host's own python3 is meant, which is installed where it is missing."""
@@ -110,6 +118,8 @@ def command(*, install_python: bool, interpreter: str | None) -> str:
         refused=REFUSED,
         size=len(packed()),
         importer="rackhand/agent/importer.py",
+        digest=digest(),
+        cache=layout.AGENT,
     )
     launch = _LAUNCH.format(
         python=shlex.quote(interpreter or "python3"),

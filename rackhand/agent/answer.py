@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -102,11 +103,21 @@ def _apply(plan: Plan, message: dict[str, Any], channel: Channel, emit: Emitter)
             emit.sync()
             if not emit.alone and channel.heard(FAREWELL):
                 emit("heard")
+            _keep_agent()
             return code
     except runs.Interrupted as stop:
         return _end(emit, engine.Outcome(skipped=len(plan), interrupted=True, reason=str(stop)))
     except Exception as error:  # a full disk, say: the controller is told, whatever it is
         return _end(emit, engine.Outcome(failed=1, skipped=len(plan), reason=_reason(error)))
+
+
+def _keep_agent() -> None:
+    """Spares later agents the compilation: the one thing of a run that nobody waits for, and that may fail."""
+    from rackhand.agent.importer import Importer
+
+    if __spec__ is not None and isinstance(__spec__.loader, Importer):
+        with contextlib.suppress(OSError):
+            __spec__.loader.keep()
 
 
 def _begin(message: dict[str, Any], attached: str | None, emit: Emitter) -> None:

@@ -60,20 +60,20 @@ def beside(path: str) -> str:
     return os.path.join(folder, f".{name}{TEMPORARY}")
 
 
-def write(path: str, content: str, owner_group: str, file_mode: str) -> None:
+def write(path: str, content: str | bytes, owner_group: str, file_mode: str) -> None:
     """Replaces a file in one step, on disk before its name is."""
     temporary = prepare(path, content, owner_group, file_mode)
     os.replace(temporary, path)
     sync_folder(path)
 
 
-def prepare(path: str, content: str, owner_group: str, file_mode: str) -> str:
+def prepare(path: str, content: str | bytes, owner_group: str, file_mode: str) -> str:
     """Writes the coming content of a file beside it and returns where."""
     temporary = beside(path)
     remove(temporary)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        file.write(content)
+    with open(descriptor, "wb") as file:
+        file.write(content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape"))
         file.flush()
         os.fchown(descriptor, *ids(owner_group))
         os.fchmod(descriptor, int(file_mode, 8))

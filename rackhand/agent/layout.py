@@ -13,6 +13,7 @@
 /run/rackhand.drained                      edges may send nothing here
 /var/lib/rackhand/runs/RUN.jsonl           the events of a run
 /var/lib/rackhand/runs/last                link to those of the last one
+/var/lib/rackhand/agent                    the agent, compiled by the host's Python
 /var/lib/rackhand/guard/                   what is put back unless a change is confirmed
 /var/lib/rackhand/services/UNIT            what a service was started from
 /run/rackhand-tune/                        a candidate, while the host is tuned: like a release
@@ -32,6 +33,7 @@ STATE = "/var/lib/rackhand"
 RUNS = f"{STATE}/runs"
 LAST_RUN = f"{RUNS}/last"
 INCOMING = f"{STATE}/incoming"
+AGENT = f"{STATE}/agent"
 GUARD = f"{STATE}/guard"
 SERVICES = f"{STATE}/services"
 GUARD_UNIT = "rackhand-guard.service"

@@ -65,7 +65,7 @@ def test_a_traceback_of_the_agent_has_its_source(tmp_path: Path) -> None:
     code = """
 import json, sys, traceback
 import importer
-importer.install(json.load(sys.stdin))
+importer.install(json.load(sys.stdin), "", "/nowhere")
 from rackhand.agent import files
 try:
     files.ids("nobody-at-all:root")
