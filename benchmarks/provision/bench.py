@@ -43,18 +43,19 @@ class Made:
 @dataclass(frozen=True, kw_only=True)
 class Results:
     """What was measured: by scenario and tool, turn by turn. By scenario, in Rackhand's turns, how many times as long
-    as the median host the slowest took: `starving` from its connection on, `queued` from when its turn came."""
+    as the median host the slowest took: `starving` from its connection on, `queued` from when its turn came. By
+    scenario and tool, how many times as long as a `part` of its hosts all of them took, turn by turn."""
 
     turns: dict[str, dict[str, list[Taken]]] = field(default_factory=dict)
     starving: dict[str, list[float]] = field(default_factory=dict)
     queued: dict[str, list[float]] = field(default_factory=dict)
+    part: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     made: dict[str, Made] = field(default_factory=dict)
 
     def begin(self, scenario: str) -> None:
         """It is measured now: what was known of it counts no more."""
-        self.turns.pop(scenario, None)
-        self.starving.pop(scenario, None)
-        self.queued.pop(scenario, None)
+        for known in (self.turns, self.starving, self.queued, self.part):
+            known.pop(scenario, None)
         self.made[scenario] = Made(date=time.strftime("%Y-%m-%d", time.gmtime()), load=round(os.getloadavg()[0], 1))
 
     def add(self, scenario: str, tool: str, turn: Taken) -> None:
@@ -147,6 +148,10 @@ class Bench:
         finally:
             _remove(hosts)
 
+    def part(self, site: Site, count: int) -> Site:
+        """The same for some of a site's hosts."""
+        return Site(site.folder.with_name(f"{site.folder.name}-part"), self.lab, site.hosts[:count], site.workers)
+
     def _make_room(self, count: int) -> None:
         if len(self._off) + count > _ROOM:
             _remove(self._off)
@@ -182,7 +187,8 @@ class Bench:
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """`cold`: the floor under tools in Python has its turns too. `workers` of each application; by default as many as
-    each tool finds right for the host."""
+    each tool finds right for the host. `part`: so many of the hosts have a turn of their own before and after the one
+    with all, if the tool is not slow."""
 
     name: str
     title: str
@@ -190,6 +196,7 @@ class Scenario:
     hosts: int = 1
     cold: bool = False
     workers: int | None = None
+    part: int = 0
 
 
 def _again(bench: Bench, tool: Tool, _: Scenario) -> Taken:
@@ -236,7 +243,17 @@ def _fresh(bench: Bench, tool: Tool, scenario: Scenario) -> Taken:
 
 def _fleet(bench: Bench, tool: Tool, scenario: Scenario) -> Taken:
     with bench.fleet(tool, scenario.hosts, scenario.workers) as site:
-        measured = bench.done_nothing(site, tool)
+        if not scenario.part or tool.slow:
+            measured = bench.done_nothing(site, tool)
+        else:
+            part = bench.part(site, scenario.part)
+            before = bench.done_nothing(part, tool)
+            site.left = part.left
+            measured = bench.done_nothing(site, tool)
+            part.left = site.left
+            after = bench.done_nothing(part, tool)
+            grown = measured.seconds / statistics.mean((before.seconds, after.seconds))
+            bench.results.part.setdefault(scenario.name, {}).setdefault(tool.name, []).append(round(grown, 2))
         if isinstance(tool, Rackhand):
             events = _run_on(site.hosts)
             bench.results.starving.setdefault(scenario.name, []).append(starving(events))
@@ -255,7 +272,7 @@ SCENARIOS = (
     Scenario(name="fresh8", title="8 fresh hosts", turn=_fresh, hosts=8),
     Scenario(name="again8", title="Run again on 8 hosts", turn=_fleet, hosts=8),
     Scenario(name="again32", title="Run again on 32 hosts", turn=_fleet, hosts=32),
-    Scenario(name="again100", title="Run again on 100 hosts", turn=_fleet, hosts=100, workers=1),
+    Scenario(name="again100", title="Run again on 100 hosts", turn=_fleet, hosts=100, workers=1, part=8),
 )
 
 

@@ -16,7 +16,8 @@ def read(path: Path) -> Results:
     turns = figures.rounds(kept["turns"], Taken)
     made = {scenario: Made(**one) for scenario, one in kept["made"].items()}
     # Results that are older than a figure do not have it.
-    return Results(turns=turns, starving=kept["starving"], queued=kept.get("queued", {}), made=made)
+    later = {name: kept.get(name, {}) for name in ("queued", "part")}
+    return Results(turns=turns, starving=kept["starving"], made=made, **later)
 
 
 def write(results: Results, path: Path) -> None:

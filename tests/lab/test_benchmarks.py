@@ -40,7 +40,9 @@ def test_every_tool_has_its_turn(bench: Bench) -> None:
 
 def test_many_hosts_are_measured(bench: Bench) -> None:
     """Two will do."""
-    bench.run(replace(NAMED["again100"], hosts=2), [Rackhand()], rounds=1)
+    bench.run(replace(NAMED["again100"], hosts=2, part=1), [Rackhand()], rounds=1)
+    (grown,) = bench.results.part["again100"]["rackhand"]
+    assert grown > 0
     (starving,), (queued,) = bench.results.starving["again100"], bench.results.queued["again100"]
     assert 2 > min(starving, queued) >= 1
 
