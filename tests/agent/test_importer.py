@@ -18,25 +18,28 @@ SOURCES = {
 DIGEST = "0123"
 
 
-def agent(cache: Path, sources: dict[str, str], digest: str = DIGEST, *, keep: bool = True) -> tuple[int, list[str]]:
-    """What an agent of these sources says, and what it had to compile."""
+def agent(
+    cache: Path, sources: dict[str, str], digest: str = DIGEST, *, module: str = "one", keep: bool = True
+) -> tuple[int, list[str]]:
+    """What a module of an agent of these sources says, and what had to be compiled for that."""
     code = """
 import builtins, json, sys
-sources, digest, cache, keep = json.load(sys.stdin)
+sources, digest, cache, module, keep = json.load(sys.stdin)
 namespace = {"__name__": "importer"}
 exec(compile(IMPORTER, "importer.py", "exec"), namespace)
 compiled, compile_ = [], compile
 builtins.compile = lambda source, name, *rest, **more: compiled.append(name) or compile_(source, name, *rest, **more)
 namespace["install"](sources, digest, cache)
-from kept import one
+import importlib
+imported = importlib.import_module(f"kept.{module}")
 if keep:
-    one.__spec__.loader.keep()
-print(json.dumps([one.said, [name for name in compiled if name.startswith("kept/")]]))
+    imported.__spec__.loader.keep()
+print(json.dumps([imported.said, [name for name in compiled if name.startswith("kept/")]]))
 """
     importer = payload.sources()["rackhand/agent/importer.py"]
     done = subprocess.run(
         [sys.executable, "-c", f"IMPORTER = {importer!r}\n{code}"],
-        input=json.dumps([sources, digest, str(cache), keep]),
+        input=json.dumps([sources, digest, str(cache), module, keep]),
         capture_output=True,
         text=True,
         check=True,
@@ -51,12 +54,19 @@ def cache(tmp_path: Path) -> Path:
 
 
 def test_what_was_kept_is_not_compiled_again(cache: Path) -> None:
-    """What was not yet, is, and is kept with it."""
+    """By whoever keeps nothing, it is each time."""
     assert agent(cache, SOURCES, keep=False) == (1, list(SOURCES))
     assert not cache.exists()
     assert agent(cache, SOURCES) == (1, list(SOURCES))
     assert cache.stat().st_mode & 0o777 == 0o600
     assert agent(cache, SOURCES) == (1, [])
+
+
+def test_what_was_not_needed_before_is_kept_with_the_rest(cache: Path) -> None:
+    """Runs differ in what they load."""
+    assert agent(cache, SOURCES, module="two") == (1, ["kept/__init__.py", "kept/two.py"])
+    assert agent(cache, SOURCES, module="one") == (1, ["kept/one.py"])
+    assert agent(cache, SOURCES, module="one") == (1, [])
 
 
 def test_another_agent_or_another_python_compiles(cache: Path) -> None:
