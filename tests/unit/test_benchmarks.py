@@ -72,16 +72,11 @@ def test_budgets_are_ratios_of_medians() -> None:
     ]
 
 
-def test_every_budget_is_recorded_and_met_or_the_page_says_why_not() -> None:
-    """None is looser than what was promised. What is missed by now is named here, so that nothing else is."""
+def test_every_budget_is_recorded_and_met() -> None:
+    """None is looser than what was promised."""
     kept = store.read(PAGE.with_suffix(".json"))
     found = [*results.budgets(kept)]
-    assert None not in [budget.met for budget in found]
-    missed = {budget.text: budget.reason for budget in found if not budget.met}
-    assert missed.keys() <= {"run again: 100 hosts / 8 hosts"}
-    for text, reason in missed.items():
-        assert reason
-        assert f"{text}: {reason}" in PAGE.read_text()
+    assert [budget.text for budget in found if not budget.met] == []
     assert [budget.promise for budget in found] == [
         "≤ 1.6 times",  # of a cold process, run again
         "≥ 20 times",  # Ansible
