@@ -84,7 +84,11 @@ class Importer:
         body = marshal.dumps(self._kept | {origin: marshal.dumps(code) for origin, code in self._compiled.items()})
         from rackhand.agent import files
 
-        files.write(self._cache, self._head(body) + b"\n" + body, "root:root", "0600")
+        try:
+            files.write(self._cache, self._head(body) + b"\n" + body, "root:root", "0600")
+        except OSError:  # a full disk: nothing of this takes up what is left
+            files.remove(files.beside(self._cache))
+            raise
         self._compiled.clear()
 
 

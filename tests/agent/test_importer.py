@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +20,16 @@ DIGEST = "0123"
 
 
 def agent(
-    cache: Path, sources: dict[str, str], digest: str = DIGEST, *, module: str = "one", keep: bool = True
+    cache: Path,
+    sources: dict[str, str],
+    digest: str = DIGEST,
+    *,
+    module: str = "one",
+    keep: bool = True,
+    room: int = -1,
 ) -> tuple[int, list[str]]:
-    """What a module of an agent of these sources says, and what had to be compiled for that."""
+    """What a module of an agent of these sources says, and what had to be compiled for that. `room`: bytes that it may
+    write to a file."""
     code = """
 import builtins, json, sys
 sources, digest, cache, module, keep = json.load(sys.stdin)
@@ -33,7 +41,10 @@ namespace["install"](sources, digest, cache)
 import importlib
 imported = importlib.import_module(f"kept.{module}")
 if keep:
-    imported.__spec__.loader.keep()
+    try:
+        imported.__spec__.loader.keep()
+    except OSError as error:
+        print(error, file=sys.stderr)
 print(json.dumps([imported.said, [name for name in compiled if name.startswith("kept/")]]))
 """
     importer = payload.sources()["rackhand/agent/importer.py"]
@@ -43,7 +54,9 @@ print(json.dumps([imported.said, [name for name in compiled if name.startswith("
         capture_output=True,
         text=True,
         check=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
     )
+    assert done.stderr == ("" if room < 0 else "[Errno 27] File too large\n")
     said, compiled = json.loads(done.stdout)
     return said, compiled
 
@@ -67,6 +80,14 @@ def test_what_was_not_needed_before_is_kept_with_the_rest(cache: Path) -> None:
     assert agent(cache, SOURCES, module="two") == (1, ["kept/__init__.py", "kept/two.py"])
     assert agent(cache, SOURCES, module="one") == (1, ["kept/one.py"])
     assert agent(cache, SOURCES, module="one") == (1, [])
+
+
+def test_what_finds_no_room_leaves_nothing(cache: Path) -> None:
+    """And the next one tries again."""
+    assert agent(cache, SOURCES, room=100) == (1, list(SOURCES))
+    assert list(cache.parent.iterdir()) == []
+    assert agent(cache, SOURCES) == (1, list(SOURCES))
+    assert agent(cache, SOURCES) == (1, [])
 
 
 def test_another_agent_or_another_python_compiles(cache: Path) -> None:
