@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rackhand import PROJECT, payload
+from rackhand import PROJECT
 from rackhand.lab import Lab, LabHost
 from tests.lab.running import Running
 from tests.lab.site import TIMEOUT, Result, Site
@@ -301,37 +301,6 @@ def test_a_host_that_can_keep_no_journal(held: Site, host: LabHost) -> None:
     assert f"{HOST}  failed   [Errno 28] No space left on device: '/var/lib/rackhand/runs'\n" in result.out
     assert "Traceback" not in result.out + result.err
     assert served(host) == before
-
-
-@pytest.mark.parametrize("spoil", ["removed", "overwritten", "writable"])
-def test_the_host_keeps_the_agent_that_it_has_compiled(held: Site, host: LabHost, spoil: str) -> None:
-    """Whatever is in its place: nothing depends on it. A check leaves that alone, and a run writes it once."""
-    kept = host.root / "var/lib/rackhand/agent"
-
-    def state() -> tuple[int, int, bytes] | None:
-        if not kept.exists():
-            return None
-        found = kept.stat()
-        return found.st_mode & 0o777, found.st_mtime_ns, kept.read_bytes()[:16]
-
-    host.run(["touch", GATE])
-    held.deploy(HOST)
-    assert state() == (0o600, kept.stat().st_mtime_ns, payload.digest().encode())
-    match spoil:
-        case "removed":
-            kept.unlink()
-        case "overwritten":
-            kept.write_bytes(b"something else")
-        case "writable":
-            kept.chmod(0o666)
-    spoilt = state()
-    assert held.invoke("plan", "--host", HOST).code == 0
-    assert state() == spoilt
-    assert held.deploy(HOST).resources("changed") == []
-    made = state()
-    assert made == (0o600, kept.stat().st_mtime_ns, payload.digest().encode())
-    held.deploy(HOST)
-    assert state() == made
 
 
 # Interrupts
