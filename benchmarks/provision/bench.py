@@ -1,6 +1,7 @@
 """The benchmark: hosts for each tool, the scenarios, and what was measured."""
 
 import json
+import math
 import os
 import shutil
 import statistics
@@ -81,6 +82,8 @@ class Bench:
         self._kept: dict[str, Site] = {}
         self._templates: dict[tuple[str, int | None], Path] = {}
         self._off: list[LabHost] = []
+        #: When the last turn on a host ended, by its name and the monotonic clock.
+        self._left: dict[str, float] = {}
         self._number = 0
 
     def run(self, scenario: "Scenario", tools: Sequence[Tool], rounds: int) -> None:
@@ -105,11 +108,21 @@ class Bench:
 
     def done(self, site: Site, command: Command) -> Taken:
         """Runs a command on hosts that have come to rest, after which the site's hosts must serve it."""
-        _rest(site)
+        self._rest(site.hosts)
         measured = taken(command)
-        site.left = time.monotonic()
+        self._left |= dict.fromkeys((host.name for host in site.hosts), time.monotonic())
         site.check()
         return measured
+
+    def _rest(self, hosts: Sequence[LabHost]) -> None:
+        """Returns once a login costs all hosts the same. For a user's first one systemd starts a manager of that user's
+        units, a fifth of what a run with nothing to do costs a host, and ends it 10 s after the last one
+        (UserStopDelaySec in logind.conf). Until then nobody asks: that would keep a few hosts awake, and not many.
+        Raises NotServedError."""
+        left = max((self._left.get(host.name, -math.inf) for host in hosts), default=-math.inf)
+        time.sleep(max(left + _REST - time.monotonic(), 0))
+        with ThreadPoolExecutor(max_workers=_BATCH) as pool:
+            list(pool.map(_rested, hosts))
 
     def done_nothing(self, site: Site, tool: Tool) -> Taken:
         """A deploy of what is deployed already."""
@@ -243,17 +256,13 @@ def _fresh(bench: Bench, tool: Tool, scenario: Scenario) -> Taken:
 
 def _fleet(bench: Bench, tool: Tool, scenario: Scenario) -> Taken:
     with bench.fleet(tool, scenario.hosts, scenario.workers) as site:
-        if not scenario.part or tool.slow:
-            measured = bench.done_nothing(site, tool)
-        else:
-            part = bench.part(site, scenario.part)
-            before = bench.done_nothing(part, tool)
-            site.left = part.left
-            measured = bench.done_nothing(site, tool)
-            part.left = site.left
-            after = bench.done_nothing(part, tool)
-            grown = measured.seconds / statistics.mean((before.seconds, after.seconds))
-            bench.results.part.setdefault(scenario.name, {}).setdefault(tool.name, []).append(round(grown, 2))
+        part = bench.part(site, scenario.part) if scenario.part and not tool.slow else None
+        beside = [bench.done_nothing(part, tool).seconds] if part else []
+        measured = bench.done_nothing(site, tool)
+        if part:
+            beside.append(bench.done_nothing(part, tool).seconds)
+            grown = round(measured.seconds / statistics.mean(beside), 2)
+            bench.results.part.setdefault(scenario.name, {}).setdefault(tool.name, []).append(grown)
         if isinstance(tool, Rackhand):
             events = _run_on(site.hosts)
             bench.results.starving.setdefault(scenario.name, []).append(starving(events))
@@ -307,16 +316,6 @@ def _ended(events: Sequence[Event]) -> dict[str, float]:
 
 def _slowest_to_median(seconds: Sequence[float]) -> float:
     return max(seconds) / statistics.median(seconds)
-
-
-def _rest(site: Site) -> None:
-    """Returns once a login costs all hosts the same. For a user's first one systemd starts a manager of that user's
-    units, a fifth of what a run with nothing to do costs a host, and ends it 10 s after the last one
-    (UserStopDelaySec in logind.conf). Until then nobody asks: that would keep a few hosts awake, and not many. Raises
-    NotServedError."""
-    time.sleep(max(site.left + _REST - time.monotonic(), 0))
-    with ThreadPoolExecutor(max_workers=_BATCH) as pool:
-        list(pool.map(_rested, site.hosts))
 
 
 def _rested(host: LabHost) -> None:

@@ -1,7 +1,6 @@
 """What one tool is to bring to some hosts: its own copies of the applications, and an inventory."""
 
 import itertools
-import math
 import os
 import shutil
 import subprocess
@@ -53,8 +52,7 @@ class Where:
 
 
 class Site:
-    """The applications' code and their hosts. `via` has those hosts that are reached another way than directly. `left`
-    is when the last turn on them ended, by the monotonic clock."""
+    """The applications' code and their hosts. `via` has those hosts that are reached another way than directly."""
 
     def __init__(self, folder: Path, lab: Lab, hosts: Sequence[LabHost], workers: int | None = None) -> None:
         self.folder = folder
@@ -62,7 +60,6 @@ class Site:
         self.hosts = tuple(hosts)
         self.workers = workers
         self.via: dict[str, Where] = {}
-        self.left = -math.inf
         self.apps = folder / "apps"
         self.known_hosts = folder / "known_hosts"
         self.inventory = folder / "hosts.yml"

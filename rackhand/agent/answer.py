@@ -103,7 +103,7 @@ def _apply(plan: Plan, message: dict[str, Any], channel: Channel, emit: Emitter)
             emit.sync()
             if not emit.alone and channel.heard(FAREWELL):
                 emit("heard")
-            _keep_agent()
+            _keep_compiled()
             return code
     except runs.Interrupted as stop:
         return _end(emit, engine.Outcome(skipped=len(plan), interrupted=True, reason=str(stop)))
@@ -111,7 +111,7 @@ def _apply(plan: Plan, message: dict[str, Any], channel: Channel, emit: Emitter)
         return _end(emit, engine.Outcome(failed=1, skipped=len(plan), reason=_reason(error)))
 
 
-def _keep_agent() -> None:
+def _keep_compiled() -> None:
     """Spares later agents the compilation: the one thing of a run that nobody waits for, and that may fail."""
     from rackhand.agent.importer import Importer
 

@@ -68,16 +68,20 @@ def write(path: str, content: str | bytes, owner_group: str, file_mode: str) -> 
 
 
 def prepare(path: str, content: str | bytes, owner_group: str, file_mode: str) -> str:
-    """Writes the coming content of a file beside it and returns where."""
+    """Writes the coming content of a file beside it and returns where. What finds no room is removed again."""
     temporary = beside(path)
     remove(temporary)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape"))
-        file.flush()
-        os.fchown(descriptor, *ids(owner_group))
-        os.fchmod(descriptor, int(file_mode, 8))
-        os.fsync(descriptor)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape"))
+            file.flush()
+            os.fchown(descriptor, *ids(owner_group))
+            os.fchmod(descriptor, int(file_mode, 8))
+            os.fsync(descriptor)
+    except OSError:
+        remove(temporary)
+        raise
     return temporary
 
 

@@ -84,11 +84,7 @@ class Importer:
         body = marshal.dumps(self._kept | {origin: marshal.dumps(code) for origin, code in self._compiled.items()})
         from rackhand.agent import files
 
-        try:
-            files.write(self._cache, self._head(body) + b"\n" + body, "root:root", "0600")
-        except OSError:  # a full disk: nothing of this takes up what is left
-            files.remove(files.beside(self._cache))
-            raise
+        files.write(self._cache, self._head(body) + b"\n" + body, "root:root", "0600")
         self._compiled.clear()
 
 

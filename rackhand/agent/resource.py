@@ -127,7 +127,7 @@ class Resource(Record):
         return True
 
     def to_wire(self) -> dict[str, Any]:
-        return {"kind": self.kind, **{name: getattr(self, name) for name in self.fields}}
+        return {"kind": self.kind, **vars(self)}
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Resource:

@@ -96,9 +96,9 @@ def test_another_agent_or_another_python_compiles(cache: Path) -> None:
     later = {**SOURCES, "kept/two.py": "said = 2\n"}
     assert agent(cache, later, "4567") == (2, list(SOURCES))
     assert agent(cache, later, "4567") == (2, [])
-    text = cache.read_bytes()
-    assert sys.version.replace("\n", " ").encode() in text
-    cache.write_bytes(text.replace(b"(main", b"(moon", 1) if b"(main" in text else text.replace(b"[", b"(", 1))
+    text, version = cache.read_bytes(), sys.version.replace("\n", " ").encode()
+    assert version in text
+    cache.write_bytes(text.replace(version, b"9.9" + version[3:], 1))
     assert agent(cache, later, "4567") == (2, list(SOURCES))
 
 

@@ -216,7 +216,7 @@ def test_repairs_leave_nothing_to_do(bench: RealHost) -> None:
 def test_what_cannot_be_repaired_is_said(bench: RealHost, damage: str) -> None:
     """A probe repairs nothing: without an answer it fails, in a check as in an apply, and changes nothing."""
     (probe,) = (resource for resource in bench.plan if isinstance(resource, Probe))
-    alone = Plan((type(probe)(**{name: getattr(probe, name) for name in probe.fields} | {"timeout": 1}),))
+    alone = Plan((Probe(**{**vars(probe), "timeout": 1}),))
     bench.shell(damage)
     try:
         before = bench.snapshot()

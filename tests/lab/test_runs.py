@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rackhand import PROJECT
+from rackhand import PROJECT, payload
 from rackhand.lab import Lab, LabHost
 from tests.lab.running import Running
 from tests.lab.site import TIMEOUT, Result, Site
@@ -301,6 +301,37 @@ def test_a_host_that_can_keep_no_journal(held: Site, host: LabHost) -> None:
     assert f"{HOST}  failed   [Errno 28] No space left on device: '/var/lib/rackhand/runs'\n" in result.out
     assert "Traceback" not in result.out + result.err
     assert served(host) == before
+
+
+@pytest.mark.parametrize("spoil", ["removed", "overwritten", "writable"])
+def test_the_host_keeps_the_agent_that_it_has_compiled(held: Site, host: LabHost, spoil: str) -> None:
+    """Whatever is in its place: nothing depends on it. A check leaves that alone, and a run writes it once."""
+    kept = "/var/lib/rackhand/agent"
+
+    def state() -> str:
+        return host.run(["sh", "-c", f"stat -c '%a %U %y' {kept}; head -c 16 {kept}"], check=False).stdout
+
+    def deployed() -> str:
+        """What is there once the agent of a run has ended: it writes the file when its controller has left."""
+        host.run(["touch", GATE])
+        held.deploy(HOST)
+        free(host)
+        return state()
+
+    def whole(found: str) -> bool:
+        return found.startswith("600 root ") and found.endswith(f"\n{payload.digest()}")
+
+    assert whole(deployed())
+    host.run(
+        ["sh", "-c", {"removed": "rm", "overwritten": "echo no agent >", "writable": "chmod 666"}[spoil] + f" {kept}"]
+    )
+    spoilt = state()
+    assert not whole(spoilt)
+    assert held.invoke("plan", "--host", HOST).code == 0
+    assert state() == spoilt
+    made = deployed()
+    assert whole(made)
+    assert deployed() == made
 
 
 # Interrupts
