@@ -28,6 +28,8 @@ SERVERS = {
 }
 # Short, so that a worker which does not end by itself is killed soon and the test fails soon.
 GUNICORN = ("--workers=2", "--graceful-timeout=5", "--no-control-socket")
+# What a worker logs once the application has started in it.
+STARTED = re.compile("Application startup complete|ASGI server listening")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,8 @@ class Server:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
-    """Starts `python -m ARGUMENTS` with SOCKET replaced, and waits until it answers."""
+    """Starts `python -m ARGUMENTS` with SOCKET replaced, and waits until it answers and all of its workers have
+    started: one that is told to stop before does so without a word."""
     # Not tmp_path: the path of a Unix socket has room for a hundred characters only.
     folder = Path(tempfile.mkdtemp(prefix="async-api-"))
     servers: list[Server] = []
@@ -67,8 +70,9 @@ def serve() -> Iterator[Callable[..., Server]]:
                 stderr=subprocess.STDOUT,
             )
         servers.append(Server(process=process, socket=socket, log=log))
+        workers = 2 if "--workers=2" in arguments else 1
         deadline = time.monotonic() + 30
-        while not servers[-1].answers():
+        while len(STARTED.findall(log.read_text())) < workers or not servers[-1].answers():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
