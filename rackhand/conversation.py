@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rackhand import payload
 from rackhand.settings import ConnectionSettings
-from rackhand.transport import START, Lost, NoTerminal, Stream, Unreachable, open_agent
+from rackhand.transport import START, Greeted, Lost, NoTerminal, Stream, Unreachable, open_agent
 from rackhand.transport.sudo import advised, wants_terminal
 
 if TYPE_CHECKING:
@@ -52,17 +52,19 @@ class Refused(Exception):
 class Conversation:
     """An open channel to a host's agent, with the facts that it has reported."""
 
-    def __init__(self, settings: ConnectionSettings, *, install_python: bool = False) -> None:
+    def __init__(
+        self, settings: ConnectionSettings, *, install_python: bool = False, greeted: Greeted = lambda: None
+    ) -> None:
         """Raises Unreachable and Refused."""
         self._settings = settings
         try:
-            self._begin(install_python, terminal=False)
+            self._begin(greeted, install_python, terminal=False)
         except NoTerminal:
-            self._begin(install_python, terminal=True)
+            self._begin(lambda: None, install_python, terminal=True)
 
-    def _begin(self, install_python: bool, *, terminal: bool) -> None:
+    def _begin(self, greeted: Greeted, install_python: bool, *, terminal: bool) -> None:
         started = time.monotonic()
-        self._stream: Stream = open_agent(self._settings, install_python=install_python, terminal=terminal)
+        self._stream: Stream = open_agent(self._settings, greeted, install_python=install_python, terminal=terminal)
         connected = time.monotonic()
         self._buffer = b""
         self._sending = threading.Lock()

@@ -12,7 +12,7 @@ from typing import ParamSpec, Protocol, TypeVar
 from rackhand.conversation import Event
 from rackhand.errors import UserError
 from rackhand.job import Blob, Job, Station, Tell
-from rackhand.report import Report
+from rackhand.report import CONNECTING, Report
 from rackhand.rollout import Rollout
 from rackhand.transport import Lost
 
@@ -25,7 +25,7 @@ _LOOK = 0.5
 #: Seconds for which a host must be at the same thing for that to be told; told again when it is twice as long.
 _STILL = 10.0
 
-#: Seconds after which a host that is being connected to takes no place from others: it may be down.
+#: Seconds after which a host that has not greeted takes no place from others: it may be down.
 _SILENT = 2.0
 
 #: Hosts that make another process worth its start: they keep a core busy for over half a second, above all with
@@ -50,7 +50,7 @@ class Crew(Protocol):
 class Fleet:
     """The hosts of one run. Iterating over it starts the work and gives every event of every host, each with its host's
     name, until all hosts are done. The rollout says who may begin; at most `forks` are worked on at once, not counting
-    those that do not answer. With a scheduler, Dask's workers do the work."""
+    those that have not greeted for a while. With a scheduler, Dask's workers do the work."""
 
     def __init__(
         self,
@@ -173,7 +173,7 @@ class Fleet:
         """Whether this is only how connecting to a host failed after an interrupt: that ends the programs which a
         connection is made with, too."""
         failed = event["event"] in ("unreachable", "error")
-        return failed and self._cancelled and self._report.hosts[event["host"]].phase == "connecting"
+        return failed and self._cancelled and self._report.hosts[event["host"]].phase in CONNECTING
 
     def tell(self, event: Event) -> None:
         """Adds an event of the controller's own. Safe to call from a signal handler."""

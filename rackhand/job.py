@@ -55,7 +55,11 @@ class Station:
             return
         tell({"event": "connecting"})
         try:
-            conversation = Conversation(job.host.connection, install_python=job.install_python)
+            conversation = Conversation(
+                job.host.connection,
+                install_python=job.install_python,
+                greeted=lambda: tell({"event": "greeted"}),
+            )
         except KeyRefused as error:
             remedy = f"./invoke hosts.trust --host {job.host.name}{' --replace' if error.changed else ''}"
             tell({"event": "unreachable", "reason": f"{error} {remedy}"})

@@ -14,11 +14,12 @@ from rackhand.exit_codes import FAILED, INTERRUPTED, UNREACHABLE
 
 Event = Mapping[str, Any]
 
-#: How far a host has come; "held" waits for the canary, and "queued" is behind another run. After "uploading" these are
-#: the stages of its plan.
+#: How far a host has come. "starting" has greeted and is at the login and the start of the agent, "held" waits for the
+#: canary, and "queued" is behind another run. After "uploading" these are the stages of its plan.
 Phase = Literal[
     "waiting",
     "connecting",
+    "starting",
     "planning",
     "planned",
     "held",
@@ -32,9 +33,11 @@ Phase = Literal[
 #: How a host ended.
 Outcome = Literal["ok", "failed", "undone", "unreachable", "lost", "interrupted"]
 
-#: Phases in which the host has not been sent a plan; in the first ones nobody is at work there.
+#: Phases in which the host has not been sent a plan. In the first ones nobody is at work there, in the next ones no
+#: agent has spoken yet.
 IDLE: tuple[Phase, ...] = ("waiting", "held")
-_UNASKED: tuple[Phase, ...] = (*IDLE, "connecting", "planning")
+CONNECTING: tuple[Phase, ...] = ("connecting", "starting")
+_UNASKED: tuple[Phase, ...] = (*IDLE, *CONNECTING, "planning")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +103,8 @@ class HostReport:
             case "connecting":
                 # For the second time, when somebody else has taken the host over: what was counted is counted anew.
                 return HostReport(phase="connecting", began=at)
+            case "greeted" if self.outcome is None:  # not one that came as the host was given up
+                return replace(self, phase="starting")
             case "facts":
                 return replace(self, phase="planning")
             case "planned":

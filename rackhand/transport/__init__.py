@@ -2,10 +2,14 @@
 
 import importlib
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from rackhand import payload
 from rackhand.settings import ConnectionSettings
+
+#: Called, from any thread, once the host itself has greeted, and no mere jump host: it is up, and at work from then on.
+Greeted = Callable[[], object]
 
 #: Seconds that a program, or sudo before it, may take for its first word.
 START = 60.0
@@ -52,11 +56,14 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
-def open_agent(settings: ConnectionSettings, *, install_python: bool, terminal: bool = False) -> Stream:
+def open_agent(
+    settings: ConnectionSettings, greeted: Greeted, *, install_python: bool, terminal: bool = False
+) -> Stream:
     """Connects and starts the agent, with a terminal for sudo if it must be. Raises Unreachable."""
     if settings.kind == "local":
         from rackhand.transport.local import open_local
 
+        greeted()
         return open_local(settings, install_python=install_python, terminal=terminal)
     # Fabric takes longer to import than a host to be dialled.
     threading.Thread(target=_load, daemon=True).start()
@@ -66,7 +73,7 @@ def open_agent(settings: ConnectionSettings, *, install_python: bool, terminal: 
     dialled = dial(where)
     from rackhand.transport.ssh import open_ssh
 
-    return open_ssh(settings, where, dialled, install_python=install_python, terminal=terminal)
+    return open_ssh(settings, where, dialled, greeted, install_python=install_python, terminal=terminal)
 
 
 def _load() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import paramiko
 from fabric import Config, Connection
 
-from rackhand.transport import KeyRefused, Unreachable, algorithms
+from rackhand.transport import Greeted, KeyRefused, Unreachable, algorithms
 from rackhand.transport.authentication import Authentication
 from rackhand.transport.endpoint import Endpoint, dial
 from rackhand.transport.host_key_check import HostKeyCheck, KnownFirst
@@ -23,15 +23,20 @@ from rackhand.transport.silence import Listener, end_when_silent
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
-def connect(where: Endpoint, dialled: socket.socket | OSError | None) -> Connection:
+def connect(where: Endpoint, dialled: socket.socket | OSError | None, greeted: Greeted = lambda: None) -> Connection:
     """An open connection, through the jump hosts if there are any. Raises Unreachable."""
     gateway = None
     for hop in where.gateways:
         gateway = open_one(hop, gateway, None) if gateway else connect(hop, dial(hop))
-    return open_one(where, gateway, dialled)
+    return open_one(where, gateway, dialled, greeted)
 
 
-def open_one(where: Endpoint, gateway: Connection | None, dialled: socket.socket | OSError | None) -> Connection:
+def open_one(
+    where: Endpoint,
+    gateway: Connection | None,
+    dialled: socket.socket | OSError | None,
+    greeted: Greeted = lambda: None,
+) -> Connection:
     """A connection, through this jump host or over what was dialled. Raises Unreachable."""
     known_hosts = KnownHosts(where)
     # Fabric reads no configuration of its own: `ssh -G` has resolved it, with what Fabric does not know.
@@ -44,7 +49,9 @@ def open_one(where: Endpoint, gateway: Connection | None, dialled: socket.socket
         config=Config(overrides={"load_ssh_configs": False}, lazy=True),
         connect_kwargs={
             "auth_strategy": Authentication(known_hosts),
-            "transport_factory": partial(KnownFirst, known_hosts=known_hosts, packetizer_class=Listener),
+            "transport_factory": partial(
+                KnownFirst, known_hosts=known_hosts, packetizer_class=partial(Listener, greeted=greeted)
+            ),
             "compress": where.compress,
             "banner_timeout": where.timeout + 5,  # longer, so that of silence the first one speaks
             "auth_timeout": where.timeout + 20,

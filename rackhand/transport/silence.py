@@ -5,17 +5,28 @@ from __future__ import annotations
 import socket
 import threading
 from functools import partial
+from typing import Any
 
 import paramiko
 from paramiko.common import cMSG_GLOBAL_REQUEST
 from paramiko.message import Message
 from paramiko.packet import Packetizer
 
+from rackhand.transport import Greeted
+
 
 class Listener(Packetizer):
-    """Whoever waits for a word of the other end waits no longer once there is one."""
+    """Whoever waits for a word of the other end waits no longer once there is one. The first one is its greeting."""
 
-    waiting: threading.Timer | None = None
+    def __init__(self, sock: Any, greeted: Greeted) -> None:
+        super().__init__(sock)
+        self._greeted = greeted
+        self.waiting: threading.Timer | None = None
+
+    def start_handshake(self, timeout: float) -> None:
+        """Called once, when the greeting has come."""
+        self._greeted()
+        super().start_handshake(timeout)
 
     def read_message(self) -> tuple[int, Message]:
         word = super().read_message()

@@ -13,7 +13,7 @@ from fabric import Connection
 
 from rackhand import payload
 from rackhand.settings import ConnectionSettings
-from rackhand.transport import FAREWELL, START, Lost, Stream, Unreachable
+from rackhand.transport import FAREWELL, START, Greeted, Lost, Stream, Unreachable
 from rackhand.transport.connection import close, connect
 from rackhand.transport.endpoint import Endpoint
 from rackhand.transport.sudo import Sudo
@@ -87,12 +87,13 @@ def open_ssh(
     settings: ConnectionSettings,
     where: Endpoint,
     dialled: socket.socket | OSError | None,
+    greeted: Greeted,
     *,
     install_python: bool,
     terminal: bool,
 ) -> Stream:
     """Connects over what was dialled already and starts the agent. Raises Unreachable."""
-    connection = connect(where, dialled)
+    connection = connect(where, dialled, greeted)
     command = payload.command(install_python=install_python, interpreter=settings.python_interpreter)
     if where.user == "root" or not settings.become:
         return SshStream(connection, command)

@@ -186,6 +186,7 @@ def test_sudo_that_wants_a_terminal_gets_one(site: Site, front: LabHost, user: s
         result = site.invoke("deploy", "--host", "front", "--json")
         assert result.code == 0, said(result)
         assert "instance:one" in str(result.resources("changed"))
+        assert greetings(result) == 1  # though it was connected to twice
         site.hosts["front"]["ansible_become_password"] = WRONG
         site.write()
         if user == "operator":
@@ -288,6 +289,23 @@ def test_silence_is_ended_by_a_host_that_is_gone_and_by_no_other(lab: Lab, hosts
         assert not connection.transport.is_alive()
     finally:
         close(connection)
+
+
+def test_a_host_has_greeted_when_it_has_itself(site: Site, hosts: Hosts, behind: str) -> None:
+    """The way to it says nothing of it."""
+    site.hosts["back"] |= {"ansible_ssh_common_args": behind, "ansible_timeout": 3}
+    site.write()
+    result = site.invoke("plan", "--host", "back", "--json")
+    assert result.code == 0, said(result)
+    assert greetings(result) == 1
+    with off_the_network(hosts.back):
+        result = site.invoke("plan", "--host", "back", "--json")
+    assert result.code == 4, said(result)
+    assert greetings(result) == 0
+
+
+def greetings(result: Result) -> int:
+    return sum(event["event"] == "greeted" for event in result.events)
 
 
 class Forwarder:
@@ -491,6 +509,8 @@ def test_this_machine_is_refused_without_systemd(site: Site) -> None:
     result = site.invoke("facts", "--host", "front")
     assert result.code == 2
     assert said(result) == "front: systemd is not running as init: Rackhand manages services through it\n"
+    result = site.invoke("plan", "--host", "front", "--json")
+    assert [event["event"] for event in result.events if "host" in event] == ["connecting", "greeted", "error"]
 
 
 def test_a_local_connection(site: Site, front: LabHost) -> None:

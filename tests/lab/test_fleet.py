@@ -124,6 +124,18 @@ def outcomes(result: Result) -> dict[str, str]:
     return {name: host["outcome"] for name, host in result.events[-1]["hosts"].items()}
 
 
+def test_hosts_that_are_slow_to_start_keep_their_places(site: Site, hosts: list[LabHost]) -> None:
+    """As those without Python, where it is installed first, or those with too much to do."""
+    slow = "/usr/local/bin/slow-python"
+    hosts[0].run(["sh", "-c", f"cat > {slow} && chmod 755 {slow}"], input='#!/bin/sh\nsleep 5\nexec python3 "$@"\n')
+    site.hosts[NAMES[0]]["ansible_python_interpreter"] = slow
+    site.write()
+    result = site.invoke("plan", "--host", "all", "--forks", "1", "--json")
+    assert result.code == 0, result
+    order = [(event["event"], event["host"]) for event in result.events if event["event"] in ("connecting", "end")]
+    assert order == [(event, name) for name in NAMES for event in ("connecting", "end")]
+
+
 # Processes
 
 

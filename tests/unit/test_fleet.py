@@ -23,8 +23,8 @@ GONE: Event = {"event": "unreachable", "reason": "no answer"}
 class Script:
     """A crew that tells of each host what is written for it; of a host that would change code and is held, that."""
 
-    def __init__(self, ends: Mapping[str, Event], changing: tuple[str, ...], silent: tuple[str, ...]) -> None:
-        self._ends, self._changing, self._silent = ends, changing, silent
+    def __init__(self, ends: Mapping[str, Event], changing: str, silent: str, slow: str) -> None:
+        self._ends, self._changing, self._silent, self._slow = ends, changing, silent, slow
         self.tell: Callable[[Event], object] = print
         self.waiting: list[Callable[[], None]] = []
         self.begun: list[str] = []
@@ -33,7 +33,9 @@ class Script:
         name = job.host.name
         self.begun.append(name)
         self.tell({"event": "connecting", "host": name})
-        if name in self._silent:
+        if name not in self._silent:
+            self.tell({"event": "greeted", "host": name})
+        if name in self._silent or name in self._slow:
             self.waiting.append(lambda: self._end(name, left))
         elif job.hold and name in self._changing:
             self.tell({"event": "held", "host": name})
@@ -65,13 +67,14 @@ def run(
     ends: Mapping[str, Event] | None = None,
     changing: str = "",
     silent: str = "",
+    slow: str = "",
     interrupt: str | None = None,
     forks: int = 20,
     **pace: Any,
 ) -> tuple[list[str], list[Event]]:
-    """In which order hosts were begun, and what was told. Silent hosts end once all others have. The interrupt comes
-    once this host is being connected to."""
-    script = Script(ends or {}, tuple(changing), tuple(silent))
+    """In which order hosts were begun, and what was told. Silent hosts, and slow ones, which greet, end once all others
+    have, or it is told that they take long. The interrupt comes once this host is being connected to."""
+    script = Script(ends or {}, changing, silent, slow)
 
     def crew(jobs: object, forks: object, scheduler: object, tell: Callable[[Event], object], blob: object) -> Script:
         script.tell = tell
@@ -86,7 +89,7 @@ def run(
         if event["event"] == "connecting" and event["host"] == interrupt:
             fleet_.cancel()
         others = sum(each["event"] in ("end", "unreachable") for each in told)
-        if others == len(names) - len(silent) and script.waiting:
+        if others == len(names) - len(silent + slow) or event["event"] == "still":
             for end in script.waiting:
                 end()
             script.waiting.clear()
@@ -161,11 +164,23 @@ def test_hosts_that_do_not_answer_hold_up_nobody(monkeypatch: pytest.MonkeyPatch
     assert ends == ["c", "d", "a", "b"]
 
 
+def test_hosts_that_have_greeted_keep_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long they take to log in, to start the agent or to install Python."""
+    monkeypatch.setattr(fleet, "_SILENT", 0.0)
+    monkeypatch.setattr(fleet, "_LOOK", 0.01)
+    monkeypatch.setattr(fleet, "_STILL", 0.1)
+    begun, told = run(monkeypatch, "abcd", slow="ab", forks=2)
+    assert begun == list("abcd")
+    order = [(event["event"], event["host"]) for event in told if event["event"] in ("connecting", "still", "end")]
+    assert order[:3] == [("connecting", "a"), ("connecting", "b"), ("still", "a")]
+    assert {event["step"] for event in told if event["event"] == "still"} == {"starting"}
+
+
 def test_what_takes_long_is_told_while_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the step, each time after twice as long."""
     monkeypatch.setattr(fleet, "_LOOK", 0.01)
     monkeypatch.setattr(fleet, "_STILL", 0.05)
-    script = Script({}, (), ("a",))
+    script = Script({}, "", "a", "")
 
     def crew(jobs: object, forks: object, scheduler: object, tell: Callable[[Event], object], blob: object) -> Script:
         script.tell = tell
@@ -192,8 +207,10 @@ def test_how_connecting_fails_after_an_interrupt_is_not_told(monkeypatch: pytest
     assert begun == list("ab")
     assert [(event["event"], event["host"]) for event in told] == [
         ("connecting", "a"),
+        ("greeted", "a"),
         ("unreachable", "a"),
         ("connecting", "b"),
+        ("greeted", "b"),
     ]
 
 

@@ -45,7 +45,12 @@ def fold(*events: Event) -> Report:
 
 
 def planned(host: str = "lab1") -> list[Event]:
-    return [*one("connecting", host), *one("facts", host, facts={}), *one("planned", host, resources=4)]
+    return [
+        *one("connecting", host),
+        *one("greeted", host),
+        *one("facts", host, facts={}),
+        *one("planned", host, resources=4),
+    ]
 
 
 FINE = [*planned(), *step("prepare", "ok"), *end(ok=4)]
@@ -79,6 +84,7 @@ def test_a_host_moves_through_phases_to_an_outcome() -> None:
         seen.append((host.phase, host.step, host.outcome))
     assert seen == [
         ("connecting", None, None),
+        ("starting", None, None),
         ("planning", None, None),
         ("planned", None, None),
         ("uploading", None, None),
@@ -220,7 +226,7 @@ SERVES = "what served before goes on serving"
         ([*PREPARED, *one("lost", reason="reset")], False, ALONE),
         ([*planned(), *begun("switch"), *one("lost", reason="reset")], False, ALONE),
         ([*PREPARED, *one("lost", reason="reset")], True, "connection ended, untouched"),
-        ([*one("connecting"), *one("lost", reason="reset")], False, "connection ended, untouched"),
+        ([*one("connecting"), *one("greeted"), *one("lost", reason="reset")], False, "connection ended, untouched"),
         (
             INTERRUPTED,
             False,
@@ -233,6 +239,8 @@ SERVES = "what served before goes on serving"
         ),
         # The run ends while these are still at work: a second Ctrl-C.
         (one("connecting"), False, "interrupted before anything was changed"),
+        ([*one("connecting"), *one("greeted")], False, "interrupted before anything was changed"),
+        ([*UNREACHABLE, *one("greeted")], False, "unreachable, untouched"),
         (planned(), False, ALONE),
         (PREPARED, False, ALONE),
     ],
