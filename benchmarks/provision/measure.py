@@ -33,7 +33,8 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """What a command took on the controller: wall seconds, CPU seconds, bytes of memory at the peak."""
+    """What a command took on the controller: wall seconds and CPU seconds, to the millisecond, which is how they are
+    kept, so that what is kept makes the same page; bytes of memory at the peak."""
 
     seconds: float
     cpu: float
@@ -71,7 +72,8 @@ def taken(command: Command) -> Taken:
             if process.returncode != 0:
                 shown = " ".join(map(str, command.arguments))
                 raise FailedError(f"`{shown}` failed (exit {process.returncode}):\n{said[-6000:]}")
-            return Taken(seconds=seconds, cpu=_cpu(group.folders), memory=_peak(group.folders), output=said)
+            cpu, memory = _cpu(group.folders), _peak(group.folders)
+            return Taken(seconds=round(seconds, 3), cpu=round(cpu, 3), memory=memory, output=said)
     finally:
         _clear(group)
 

@@ -27,5 +27,4 @@ def write(results: Results, path: Path) -> None:
         for taken in tools.values():
             for turn in taken:
                 del turn["output"]
-                turn |= {"seconds": round(turn["seconds"], 3), "cpu": round(turn["cpu"], 3)}
     figures.write(kept, path)

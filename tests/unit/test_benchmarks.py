@@ -19,7 +19,7 @@ from benchmarks.provision import plot, results, store
 from benchmarks.provision.bench import SCENARIOS, Made, Results, queued, starving
 from benchmarks.provision.far import far
 from benchmarks.provision.measure import Taken
-from benchmarks.provision.run import PAGE
+from benchmarks.provision.run import PAGE, PLOT
 from benchmarks.provision.tools import TOOLS, Ansible, Pyinfra, Tool
 from benchmarks.serving import DIRECT, FRAMEWORKS, OURS, ROWS, THEIRS, Sample
 from benchmarks.serving_modes import MODES
@@ -92,6 +92,13 @@ def test_every_budget_is_recorded_and_met() -> None:
         "≤ 3 times",  # the slowest host of the median one
         "≤ 3 times",
     ]
+
+
+def test_the_page_and_the_plot_are_of_the_figures_that_are_kept() -> None:
+    kept = store.read(PAGE.with_suffix(".json"))
+    rows = PAGE.read_text().splitlines()
+    assert [budget.row() for budget in results.budgets(kept) if budget.row() not in rows] == []
+    assert PLOT.read_text() == plot.svg(kept)
 
 
 def _run(begun: dict[str, float]) -> list[dict[str, Any]]:
