@@ -24,6 +24,7 @@ from rackhand.lab import Lab, LabHost
 from rackhand.settings import ConnectionSettings
 from rackhand.transport.connection import close, connect
 from rackhand.transport.endpoint import dial, endpoint
+from tests.lab.logins import logins
 from tests.lab.running import Running
 from tests.lab.site import TIMEOUT, Result, Site
 
@@ -96,11 +97,6 @@ def served(host: LabHost) -> dict[str, str]:
     answers = {app: httpx.get(f"http://{host.address}/{app}/", timeout=10) for app in APPS}
     assert {app: answer.status_code for app, answer in answers.items()} == dict.fromkeys(APPS, 200)
     return {app: answer.text for app, answer in answers.items()}
-
-
-def entered(host: LabHost) -> int:
-    """How often somebody was let in by the host's sshd."""
-    return host.run(["journalctl", "-u", "ssh", "--grep", "Accepted", "--quiet"], check=False).stdout.count("Accepted")
 
 
 def changing(host: LabHost) -> str:
@@ -374,12 +370,12 @@ def test_an_unknown_host_key(site: Site, hosts: Hosts, forwarder: Forwarder, tmp
     if way == "on another port":
         site.hosts["front"] |= {"ansible_host": "127.0.0.1", "ansible_port": forwarder.open().port}
     site.write()
-    before = entered(keyed)
+    before = logins(keyed)
     result = site.invoke("facts", "--host", asked)
     assert result.code == 4
     fingerprint = keyed.run(["ssh-keygen", "-lf", "/etc/ssh/ssh_host_ed25519_key.pub"]).stdout.split()[1]
     assert f"the host key is not known: ssh-ed25519 {fingerprint}" in said(result)
-    assert entered(keyed) == before
+    assert logins(keyed) == before
     (command,) = re.findall(r"then: ./invoke (.*)", result.err)
     trusted = site.invoke(*command.split(), "--fingerprint", fingerprint)
     assert trusted.code == 0, said(trusted)
@@ -387,7 +383,7 @@ def test_an_unknown_host_key(site: Site, hosts: Hosts, forwarder: Forwarder, tmp
     assert [line.split()[2] for line in known.read_text().splitlines()] == [key]
     assert site.invoke("facts", "--host", asked).code == 0
     # One's way through a jump host was made to see the other's key.
-    assert entered(keyed) == before + (2 if way == "as a jump host" else 1)
+    assert logins(keyed) == before + (2 if way == "as a jump host" else 1)
 
 
 def test_a_changed_host_key(site: Site, front: LabHost, tmp_path: Path) -> None:
@@ -404,11 +400,11 @@ def test_a_changed_host_key(site: Site, front: LabHost, tmp_path: Path) -> None:
         for key in (own.with_suffix(".pub").read_text(), front.run(["cat", "/etc/ssh/ssh_host_ed25519_key.pub"]).stdout)
     ]
     expected, found = (done.stdout.split()[1] for done in prints)
-    before, served_before, let_in = changing(front), served(front), entered(front)
+    before, served_before, let_in = changing(front), served(front), logins(front)
     result = site.invoke("deploy", "--host", "front")
     assert result.code == 4
     assert f"THE HOST KEY HAS CHANGED: {found} instead of {expected}" in said(result)
-    assert (changing(front), served(front), entered(front)) == (before, served_before, let_in)
+    assert (changing(front), served(front), logins(front)) == (before, served_before, let_in)
     (command,) = re.findall(r"Only if you know why it changed: ./invoke (.*)", result.out)
     assert site.invoke(*command.split(), "--fingerprint", expected).code == 2
     assert own.with_suffix(".pub").read_text() in known.read_text()
@@ -526,7 +522,7 @@ def test_a_local_connection(site: Site, front: LabHost) -> None:
     inventory.write_text("all:\n  hosts: {here: {ansible_connection: local}}\n")
     command = ["env", "PYTHONPATH=packages:.", "python3", "-c", "from rackhand.cli import main; main()", "facts"]
     options = ["--host", "here", "--inventory", "here.yml"]
-    before = entered(front)
+    before = logins(front)
 
     def run(user: str, *extra: str) -> Result:
         sudo = ["runuser", "-u", user, "--", "env", "-C", "/home/sentinel/rackhand", *command, *options, *extra]
@@ -546,7 +542,7 @@ def test_a_local_connection(site: Site, front: LabHost) -> None:
     wrong = run("sentinel")
     assert wrong.code == 4
     assert "sudo refused the password" in said(wrong)
-    assert entered(front) == before
+    assert logins(front) == before
 
 
 # The command line
@@ -570,12 +566,12 @@ MISTYPED = {
 @pytest.mark.parametrize("typed", MISTYPED)
 def test_a_mistyped_command_ends_with_5(site: Site, front: LabHost, typed: str) -> None:
     """One line says what is wrong, before any host is connected to."""
-    before = entered(front)
+    before = logins(front)
     result = site.invoke(*typed.split())
     assert result.code == 5
     assert MISTYPED[typed] in said(result)
     assert len(said(result).replace("see: invoke --list, invoke --help COMMAND\n", "").splitlines()) == 1
-    assert entered(front) == before
+    assert logins(front) == before
 
 
 # Interrupts

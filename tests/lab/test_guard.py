@@ -15,6 +15,7 @@ from rackhand import PROJECT
 from rackhand.agent import layout
 from rackhand.agent.resources import sshd
 from rackhand.lab import Lab, LabHost
+from tests.lab.logins import logins
 from tests.lab.site import Result, Site
 
 SMALL_APP = Path(__file__).parent / "small_app"
@@ -115,10 +116,6 @@ def lets_in(host: LabHost, port: int) -> bool:
         return True
     except TimeoutError:
         return False
-
-
-def logins(host: LabHost) -> int:
-    return host.run(["journalctl", "-u", "ssh", "--grep", "Accepted", "--quiet"], check=False).stdout.count("Accepted")
 
 
 def put_back(host: LabHost) -> None:

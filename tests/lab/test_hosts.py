@@ -11,6 +11,7 @@ import pytest
 from testinfra.host import Host as Eye
 
 from rackhand.lab import Lab, LabHost
+from tests.lab.logins import logins
 from tests.lab.running import Running
 from tests.lab.site import Site
 from tests.lab.test_runs import at_work
@@ -253,12 +254,9 @@ def test_a_host_without_python(lab: Lab, tmp_path: Path) -> None:
     assert "nopython  failed        the host has no Python 3: a deploy installs it first\n" in plan.out
     assert everything(host) == before
 
-    def entered() -> int:
-        return host.run(["journalctl", "-u", "ssh", "--grep", "Accepted", "--quiet"]).stdout.count("Accepted")
-
-    logins = entered()
+    earlier = logins(host)
     site.deploy("nopython")
-    assert entered() == logins + 1
+    assert logins(host) == earlier + 1
     assert host.run(["dpkg-query", "--show", "--showformat=${db:Status-Status}", "python3"]).stdout == "installed"
     assert httpx.get(f"http://{host.address}/small/").status_code == 200
 
