@@ -183,19 +183,20 @@ class Load:
     async def _run(self) -> None:
         tasks: set[asyncio.Task[None]] = set()
         endless: set[asyncio.Task[None]] = set()
-        for traffic in self._traffic:
+        for turn, traffic in enumerate(self._traffic):
             for kind, share in _SHARES.items():
                 rate = self._rate * share
                 # Spread in time: the longest gap between answers is to be the server's, not that between bursts.
                 offset = list(_SHARES).index(kind) / len(_PLAIN)
                 if kind.startswith("kept"):
                     for number in range(_KEPT):
-                        turn = (number + offset) / _KEPT
-                        tasks.add(asyncio.create_task(self._kept(traffic, kind, rate / _KEPT, turn)))
+                        begin = (number + offset) / _KEPT
+                        tasks.add(asyncio.create_task(self._kept(traffic, kind, rate / _KEPT, begin)))
                 else:
                     tasks.add(asyncio.create_task(self._single(traffic, kind, rate, offset)))
             if traffic.slow:
-                tasks.add(asyncio.create_task(self._slow(traffic)))
+                # Spread too: a switch between two of them would meet none, if all applications' began at once.
+                tasks.add(asyncio.create_task(self._slow(traffic, SLOW * turn / len(self._traffic))))
             if traffic.streams:
                 endless |= {asyncio.create_task(self._websocket(traffic)) for _ in range(_OPEN)}
                 endless |= {asyncio.create_task(self._events(traffic)) for _ in range(_OPEN)}
@@ -212,7 +213,8 @@ class Load:
             begun.add(asyncio.create_task(self._alone(traffic, kind, number)))
         await asyncio.gather(*begun)
 
-    async def _slow(self, traffic: Traffic) -> None:
+    async def _slow(self, traffic: Traffic, offset: float) -> None:
+        await asyncio.sleep(offset)
         while not self._stop.is_set():
             start = time.monotonic()
             await self._alone(traffic, "slow", 0)
