@@ -226,6 +226,7 @@ SERVES = "what served before goes on serving"
         ([*PREPARED, *one("lost", reason="reset")], False, ALONE),
         ([*planned(), *begun("switch"), *one("lost", reason="reset")], False, ALONE),
         ([*PREPARED, *one("lost", reason="reset")], True, "connection ended, untouched"),
+        ([*one("connecting"), *one("lost", reason="reset")], False, "connection ended, untouched"),
         ([*one("connecting"), *one("greeted"), *one("lost", reason="reset")], False, "connection ended, untouched"),
         (
             INTERRUPTED,
