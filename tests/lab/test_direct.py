@@ -87,6 +87,7 @@ def assert_served_by(host: LabHost, name: str) -> None:
     answer = httpx.get(f"http://{host.address}/client", headers=lies)
     assert answer.json() == [me, "http", ""]
     assert "nginx" not in answer.headers.get("server", "")
+    assert len(answer.headers.get_list("date")) == 1
 
 
 def health(host: LabHost) -> httpx.Response:

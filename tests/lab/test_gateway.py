@@ -119,6 +119,13 @@ def test_the_bare_prefix_is_the_applications_root(gateway: LabHost, route: str) 
     assert (answer.status_code, answer.headers["location"]) == (308, f"{route}/?a=1&b=%2F")
 
 
+def test_nginx_alone_says_when_and_by_what_it_is_answered(client: httpx.Client) -> None:
+    """An application's server need not."""
+    headers = client.get("/health").headers
+    assert len(headers.get_list("date")) == 1
+    assert headers.get_list("server") == ["nginx"]
+
+
 def test_a_longer_word_is_not_the_prefix(gateway: LabHost) -> None:
     """/async-apix goes to the application at /, not to the one at /async-api."""
     assert httpx.get(f"http://{gateway.address}/async-apix/health").status_code == 404
