@@ -125,7 +125,11 @@ _REASONS = {
     ("upload of 1 MB, Flask", "p99"): """\
   It is the time of the slowest dozen requests of some seconds, and differs by more between two rounds of the same side:
   in six rounds by hand it was 55 to 169 ms, the tutorial's 114 to 187 ms.""",
-    **{(f"5 ms of work, {name}", cost): _NGINX for name in FRAMEWORKS.values() for cost in ("p50", "p99", "processor")},
+    **{
+        (f"5 ms of work, {name}", figure): _NGINX
+        for name in FRAMEWORKS.values()
+        for figure in ("requests/s", "p50", "p99", "processor")
+    },
     ("upload of 1 MB, FastAPI", "memory"): _KEPT,
     ("WebSocket echo, FastAPI", "memory"): _KEPT,
     ("FastAPI", "memory"): _KEPT,
@@ -351,7 +355,7 @@ class Results:
         worse = f"worse than the other's by more than {NOISE:.0%}"
         found: dict[str, list[str]] = {}
         for name, figure, times in self.worse():
-            why = _REASONS.get((name, figure), "  It is not known why.")
+            why = self._reason(name, figure) or "  It is not known why."
             found.setdefault(why, []).append(f"{name}, {figure}: **{times:.2f}** times")
         if not found:
             return f"Nothing is {worse}."
@@ -371,7 +375,14 @@ class Results:
 
     def unexplained(self) -> list[str]:
         """What is missed, and no reason is known."""
-        return [f"{name}, {figure}: {what}" for name, figure, what in self.missed() if (name, figure) not in _REASONS]
+        return [f"{name}, {figure}: {what}" for name, figure, what in self.missed() if not self._reason(name, figure)]
+
+    def _reason(self, name: str, figure: str) -> str | None:
+        """Why a figure is worse, if that is known. No reason is enough for fewer requests than are aimed at: the aim
+        leaves room for it."""
+        if figure == "requests/s" and (name, figure) in {missed[:2] for missed in self.missed()}:
+            return None
+        return _REASONS.get((name, figure))
 
 
 def _costs(row: Row) -> dict[str, Callable[[Sample], float]]:
