@@ -118,7 +118,7 @@ _KEPT = """\
   at once (`MALLOC_TRIM_THRESHOLD_`), 93 MB are left, and uploads take more than twice as long."""
 
 _NGINX = """\
-  nginx is in it, which the socket's side does without: some 0.4 ms of the core for each of eight that wait in turn."""
+  nginx is in it, which the socket's side does without: 0.2 to 0.5 ms of the core for each of eight that queue."""
 
 #: Why a figure of a row may be worse, or memory after all loads, where that was looked into.
 _REASONS = {
